@@ -1,0 +1,112 @@
+"""Connections to PostgreSQL from a DATABASE_URL as operators have it.
+
+Understands Prisma's `schema`, `pgbouncer` and `connection_limit` parameters. Works behind a
+transaction-mode pooler: no server-side prepared statements, and what a session would set is set
+with SET LOCAL in each transaction (SQLAlchemy documentation, "PostgreSQL", psycopg dialect;
+PgBouncer documentation, "Features").
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+STATEMENT_TIMEOUT_MS = 30_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+_PRISMA_ONLY = ("schema", "pgbouncer", "connection_limit", "pool_timeout", "connect_timeout")
+
+
+@dataclass(frozen=True)
+class DatabaseTarget:
+    """A database as a URL for SQLAlchemy plus what Prisma's parameters ask for."""
+
+    url: URL
+    schema: str | None
+    pooled: bool
+    connection_limit: int | None
+
+
+def parse_database_url(text: str) -> DatabaseTarget:
+    """Read `postgres://` or `postgresql://` with Prisma's parameters; sockets by `?host=/…`."""
+    url = make_url(text.replace("postgres://", "postgresql://", 1))
+    query = dict(url.query)
+
+    def one(name: str) -> str | None:
+        value = query.get(name)
+        return value if isinstance(value, str) else (value[-1] if value else None)
+
+    schema, pooled, limit = one("schema"), one("pgbouncer") == "true", one("connection_limit")
+    timeout = one("connect_timeout")
+    kept = {name: value for name, value in query.items() if name not in _PRISMA_ONLY}
+    kept["connect_timeout"] = timeout or "10"
+    return DatabaseTarget(
+        url=url.set(drivername="postgresql+psycopg", query=kept),
+        schema=None if schema in {None, "public"} else schema,
+        pooled=pooled,
+        connection_limit=int(limit) if limit and limit.isdigit() else None,
+    )
+
+
+def libpq_url(text: str) -> str:
+    """Return the URL with Prisma's parameters removed, as psycopg itself and psql take it."""
+    target = parse_database_url(text)
+    return target.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _connect_args(target: DatabaseTarget) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"prepare_threshold": None}
+    if not target.pooled:
+        options = (
+            f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+        )
+        if target.schema:
+            options += f' -c search_path="{target.schema}"'
+        arguments["options"] = options
+    return arguments
+
+
+def _set_local_per_transaction(engine: Engine, target: DatabaseTarget) -> None:
+    statements = [
+        f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}",
+        f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_TIMEOUT_MS}",
+    ]
+    if target.schema:
+        quoted = target.schema.replace('"', '""')
+        statements.append(f'SET LOCAL search_path = "{quoted}"')
+    command = "; ".join(statements)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(command)
+
+
+def make_engine(database_url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
+    """Make a synchronous engine (API, CLI, assets). Nothing connects before its first use."""
+    target = parse_database_url(database_url)
+    engine = create_engine(
+        target.url,
+        pool_size=min(pool_size, target.connection_limit or pool_size),
+        max_overflow=0 if target.connection_limit else max_overflow,
+        pool_pre_ping=True,
+        connect_args=_connect_args(target),
+    )
+    if target.pooled:
+        _set_local_per_transaction(engine, target)
+    return engine
+
+
+def make_async_engine(database_url: str, *, pool_size: int = 8) -> AsyncEngine:
+    """Make the engine of the asyncio dispatcher. Nothing connects before its first use."""
+    target = parse_database_url(database_url)
+    engine = create_async_engine(
+        target.url,
+        pool_size=min(pool_size, target.connection_limit or pool_size),
+        max_overflow=0,
+        pool_pre_ping=False,
+        connect_args=_connect_args(target),
+    )
+    if target.pooled:
+        _set_local_per_transaction(engine.sync_engine, target)
+    return engine

@@ -1,0 +1,176 @@
+"""The one tree of domain errors.
+
+    MinitikError
+    ├── ConfigurationError       the environment is unfit; names every problem at once
+    ├── InvalidInputError        a value was refused before anything changed (HTTP 400)
+    ├── NotFoundError            not there, or not yours (404)
+    ├── StateConflictError       the state forbids it, and says which state (409)
+    ├── RuleRefusedError         well-formed, but a rule refuses it (422)
+    ├── DependencyDownError      a server we need does not answer (503)
+    ├── SchemaVersionError       the database has another schema version than this program
+    ├── LeaseLostError           another dispatcher holds the publication now
+    └── PlatformError            what a platform's answer means for us
+        ├── TransientError       repeat with backoff; only of a step that cannot publish
+        ├── ThrottledError       wait until the platform's reset; costs no attempt
+        ├── AuthExpiredError     a definite refusal: refresh once, open a new step
+        ├── RevokedError         access withdrawn: hold the account's posts
+        ├── RejectedError        final: the reason in plain words and the fix
+        ├── HandleDeadError      the platform calls the handle terminal: a new one may be made
+        ├── UnknownOutcomeError  the step may have published: ask first
+        └── NotSentError         the send deadline had passed before the first byte
+
+No error carries a token, an upload URL or a presigned URL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One bad value: the field's name, what is wrong with it, and the fix."""
+
+    field: str
+    message: str
+    fix: str = ""
+
+
+class MinitikError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class ConfigurationError(MinitikError):
+    """The environment is unfit to start with; the text names every problem at once."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class InvalidInputError(MinitikError):
+    """A value was refused and nothing was changed; each problem names field, value and fix."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{p.field}: {p.message} {p.fix}".strip() for p in problems))
+
+
+class NotFoundError(MinitikError):
+    """The thing named does not exist, or is not the caller's: the two look alike on purpose."""
+
+
+class StateConflictError(MinitikError):
+    """The present state forbids what was asked; `state` says which state that is."""
+
+    def __init__(self, message: str, *, state: str) -> None:
+        self.state = state
+        super().__init__(message)
+
+
+class RuleRefusedError(MinitikError):
+    """Well-formed, but a rule refuses it (a limit, a media verdict, a duplicate)."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{p.field}: {p.message} {p.fix}".strip() for p in problems))
+
+
+class DependencyDownError(MinitikError):
+    """A server we need does not answer; `dependency` names it (postgresql, redis, mongodb, s3)."""
+
+    def __init__(self, dependency: str, message: str) -> None:
+        self.dependency = dependency
+        super().__init__(message)
+
+
+class SchemaVersionError(MinitikError):
+    """The database's schema version is not the one this program was made for."""
+
+
+class LeaseLostError(MinitikError):
+    """The publication's lease token has risen: another dispatcher owns it; write nothing more."""
+
+
+class PlatformError(MinitikError):
+    """What an answer of a platform means for us.
+
+    `code` is the platform's own code as text, `request_id` its id for support (TikTok `log_id`,
+    Meta `fbtrace_id`), `reason` is in plain words, `fix` says what to do, and `unhealthy` is the
+    health column: whether the call counts against the platform's circuit breaker.
+    """
+
+    outcome: ClassVar[str] = "transient"
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        code: str = "",
+        request_id: str | None = None,
+        fix: str = "",
+        unhealthy: bool = False,
+    ) -> None:
+        self.reason = reason
+        self.code = code
+        self.request_id = request_id
+        self.fix = fix
+        self.unhealthy = unhealthy
+        super().__init__(f"{reason} ({code})" if code else reason)
+
+
+class TransientError(PlatformError):
+    """May be repeated with backoff: the step cannot have published."""
+
+    outcome = "transient"
+    retry_after: timedelta | None = None
+
+
+class ThrottledError(PlatformError):
+    """Too many calls or a used-up quota: wait until `until`, else ask again; costs no attempt."""
+
+    outcome = "throttled"
+    until: datetime | None = None
+    retry_after: timedelta | None = None
+
+
+class AuthExpiredError(PlatformError):
+    """401 or an expired token: a documented refusal, so nothing was done."""
+
+    outcome = "auth_expired"
+
+
+class RevokedError(PlatformError):
+    """The account's access was withdrawn; only the person can restore it.
+
+    `expired` is true where a re-login is all that is missing (status EXPIRED), false where the
+    person or the platform withdrew it (status REVOKED).
+    """
+
+    outcome = "revoked"
+    expired: bool = False
+
+
+class RejectedError(PlatformError):
+    """The platform refuses this post for good (caption, format, duration, policy)."""
+
+    outcome = "rejected"
+
+
+class HandleDeadError(PlatformError):
+    """The platform calls the handle terminal (FAILED, ERROR, EXPIRED): R2 allows a new one."""
+
+    outcome = "handle_dead"
+
+
+class UnknownOutcomeError(PlatformError):
+    """A step that can publish got no documented refusal: it may have happened (engine.md R1)."""
+
+    outcome = "unknown"
+
+
+class NotSentError(PlatformError):
+    """The send deadline passed before the first byte left (engine.md R4): nothing was sent."""
+
+    outcome = "not_sent"

@@ -1,0 +1,218 @@
+"""Every environment variable, read and validated once, here and nowhere else.
+
+`Settings()` reads the environment (and nothing else); `load_settings()` turns all problems of a bad
+environment into one `ConfigurationError`. Secrets are `SecretStr`: they never print.
+"""
+
+import re
+from functools import lru_cache
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from minitik_dagster.errors import ConfigurationError
+
+ENCRYPTION_KEY_MESSAGE = (
+    "ENCRYPTION_KEY must be 32 bytes (64 hex characters); make one with: openssl rand -hex 32"
+)
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_REAL_HOSTS = {
+    "tiktok_auth_base_url": "https://www.tiktok.com",
+    "tiktok_api_base_url": "https://open.tiktokapis.com",
+    "instagram_auth_base_url": "https://www.instagram.com",
+    "instagram_api_base_url": "https://api.instagram.com",
+    "instagram_graph_base_url": "https://graph.instagram.com",
+    "google_auth_base_url": "https://accounts.google.com",
+    "google_oauth_base_url": "https://oauth2.googleapis.com",
+    "youtube_api_base_url": "https://www.googleapis.com",
+    "youtube_analytics_base_url": "https://youtubeanalytics.googleapis.com",
+}
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Settings(BaseSettings):
+    """The environment, typed. Field names are the variables' names in lower case."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="", case_sensitive=False, extra="ignore", env_ignore_empty=True
+    )
+
+    # Servers
+    database_url: SecretStr | None = None
+    direct_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    mongodb_uri: SecretStr | None = None
+    mongodb_db: str = "minitik_analytics"
+    dagster_postgres_url: SecretStr | None = None
+    aws_region: str = "us-east-1"
+    aws_access_key_id: SecretStr | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_s3_bucket: str | None = None
+    aws_endpoint_url_s3: str | None = None
+    media_public_base_url: str | None = None
+
+    # The application
+    nextauth_url: str = "http://127.0.0.1:8000"
+    nextauth_secret: SecretStr | None = None
+    encryption_key: SecretStr | None = None
+    encryption_key_previous: SecretStr | None = None
+    admin_emails: Annotated[frozenset[str], NoDecode] = frozenset()
+    signup: Literal["open", "closed"] = "closed"
+    trusted_proxies: str = ""
+    resend_api_key: SecretStr | None = None
+    email_from: str | None = None
+    vapid_public_key: str | None = None
+    vapid_private_key: SecretStr | None = None
+    vapid_subject: str | None = None
+
+    # The platforms' apps and hosts
+    tiktok_client_id: str | None = None
+    tiktok_client_secret: SecretStr | None = None
+    tiktok_pull_domain: str | None = None
+    instagram_client_id: str | None = None
+    instagram_client_secret: SecretStr | None = None
+    google_client_id: str | None = None
+    google_client_secret: SecretStr | None = None
+    tiktok_auth_base_url: str = _REAL_HOSTS["tiktok_auth_base_url"]
+    tiktok_api_base_url: str = _REAL_HOSTS["tiktok_api_base_url"]
+    instagram_auth_base_url: str = _REAL_HOSTS["instagram_auth_base_url"]
+    instagram_api_base_url: str = _REAL_HOSTS["instagram_api_base_url"]
+    instagram_graph_base_url: str = _REAL_HOSTS["instagram_graph_base_url"]
+    instagram_graph_version: str = "v25.0"
+    google_auth_base_url: str = _REAL_HOSTS["google_auth_base_url"]
+    google_oauth_base_url: str = _REAL_HOSTS["google_oauth_base_url"]
+    youtube_api_base_url: str = _REAL_HOSTS["youtube_api_base_url"]
+    youtube_analytics_base_url: str = _REAL_HOSTS["youtube_analytics_base_url"]
+
+    # The engine
+    minitik_home: str = ".minitik"
+    dagster_home: str | None = None
+    minitik_dispatch: Literal["on", "off"] = "on"
+    minitik_instance: str | None = None
+    minitik_lease_seconds: float = Field(default=30.0, ge=1, le=600)
+    minitik_settle_tiktok_seconds: float = Field(default=60.0, ge=0)
+    minitik_settle_instagram_seconds: float = Field(default=180.0, ge=0)
+    minitik_settle_youtube_seconds: float = Field(default=0.0, ge=0)
+    minitik_send_deadline_seconds: float = Field(default=5.0, gt=0, le=30)
+    minitik_commit_lead_seconds: float = Field(default=0.3, ge=0, le=2)
+    minitik_window_seconds: float = Field(default=900.0, ge=30)
+    minitik_idle_seconds: float = Field(default=120.0, ge=1)
+    minitik_concurrent_uploads: int = Field(default=16, ge=1, le=256)
+    minitik_claim_limit: int = Field(default=2000, ge=1)
+    minitik_max_skew_seconds: float = Field(default=2.0, gt=0)
+    minitik_confirm_ladder: Annotated[tuple[float, ...], NoDecode] = (
+        1, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600,
+    )  # fmt: skip
+    minitik_tiktok_init_per_minute: int = Field(default=3, ge=1)
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _key_is_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _HEX_KEY.fullmatch(value.get_secret_value().strip()):
+            raise ValueError(ENCRYPTION_KEY_MESSAGE)
+        return value
+
+    @field_validator("encryption_key_previous")
+    @classmethod
+    def _previous_keys_are_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            for key in value.get_secret_value().split(","):
+                if not _HEX_KEY.fullmatch(key.strip()):
+                    raise ValueError(
+                        "ENCRYPTION_KEY_PREVIOUS must hold keys of 64 hex characters, "
+                        "separated by commas"
+                    )
+        return value
+
+    @field_validator("admin_emails", mode="before")
+    @classmethod
+    def _split_emails(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("minitik_confirm_ladder", mode="before")
+    @classmethod
+    def _split_ladder(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(float(part) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database_url", "direct_url", "dagster_postgres_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in {
+            "postgresql",
+            "postgres",
+        }:
+            raise ValueError("must begin with postgresql:// or postgres://")
+        return value
+
+    @field_validator(*_REAL_HOSTS, "aws_endpoint_url_s3", "media_public_base_url", "nextauth_url")
+    @classmethod
+    def _is_http_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be a URL that begins with https:// (or http:// on loopback)")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _hosts_point_one_way(self) -> Self:
+        if self._loopback_hosts() not in {0, len(_REAL_HOSTS)}:
+            names = ", ".join(name.upper() for name in _REAL_HOSTS)
+            raise ValueError(
+                f"platform hosts are mixed: point all of {names} to loopback, or none of them"
+            )
+        return self
+
+    def _loopback_hosts(self) -> int:
+        return sum(urlsplit(str(getattr(self, name))).hostname in _LOOPBACK for name in _REAL_HOSTS)
+
+    @property
+    def platform_world(self) -> Literal["live", "sandbox"]:
+        """Where the platform hosts point: `sandbox` when all are loopback, else `live`."""
+        return "sandbox" if self._loopback_hosts() else "live"
+
+    def encryption_keys(self) -> tuple[bytes, ...]:
+        """The present key first, then the previous ones, each 32 bytes.
+
+        Raises ConfigurationError when ENCRYPTION_KEY is missing.
+        """
+        if self.encryption_key is None:
+            raise ConfigurationError([ENCRYPTION_KEY_MESSAGE])
+        texts = [self.encryption_key.get_secret_value().strip()]
+        if self.encryption_key_previous is not None:
+            texts += [k.strip() for k in self.encryption_key_previous.get_secret_value().split(",")]
+        return tuple(bytes.fromhex(text) for text in texts)
+
+    def require_database_url(self) -> str:
+        """DATABASE_URL in plain text; raises ConfigurationError when it is not set."""
+        if self.database_url is None:
+            raise ConfigurationError(["DATABASE_URL is not set; `minitik up` starts a database"])
+        return self.database_url.get_secret_value()
+
+
+def load_settings() -> Settings:
+    """Read the environment; raise one ConfigurationError that names every problem at once.
+
+    No value is repeated in the error: it may be a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = []
+        for item in error.errors(include_input=False, include_url=False):
+            name = ".".join(str(part) for part in item["loc"]).upper()
+            message = item["msg"].removeprefix("Value error, ")
+            problems.append(message if not name or name in message else f"{name}: {message}")
+        raise ConfigurationError(problems) from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the process's settings, read once."""
+    return load_settings()
