@@ -1,0 +1,37 @@
+"""`python -m minitik_dagster.local.sandbox --port 0 --host 127.0.0.1 --db PATH`."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+import uvloop
+
+from minitik_dagster.local.sandbox.server import listen, serve
+
+
+def main() -> int:
+    """Run the sandbox until it is told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m minitik_dagster.local.sandbox")
+    parser.add_argument("--host", default="127.0.0.1", choices=["127.0.0.1", "::1", "localhost"])
+    parser.add_argument("--port", type=int, default=0, help="0 takes any free port")
+    parser.add_argument("--db", type=Path, required=True, help="the SQLite file that keeps state")
+    options = parser.parse_args()
+    try:
+        listener = listen(options.host, options.port)
+    except OSError as problem:
+        sys.stderr.write(f"sandbox: port {options.port} on {options.host}: {problem.strerror}\n")
+        return 1
+
+    def announce(base: str) -> None:
+        sys.stdout.write(f"sandbox listening on {base}\n")
+        sys.stdout.flush()
+
+    # Ctrl-C is the ordinary way to stop: uvicorn has already shut down when it raises this.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(serve(listener, options.db, announce))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""TikTok: Login Kit tokens, Content Posting (Direct Post), Display API."""

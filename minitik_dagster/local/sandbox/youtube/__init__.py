@@ -1,0 +1,1 @@
+"""Google OAuth, YouTube Data API v3 and YouTube Analytics."""

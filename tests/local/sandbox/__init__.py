@@ -1,0 +1,1 @@
+"""Tests of the platform sandbox, against the real process."""
