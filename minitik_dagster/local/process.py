@@ -172,10 +172,12 @@ class ChildProcess:
             time.sleep(_POLL_SECONDS)
 
     def request_stop(self) -> None:
-        """Send the stop signal to the process alone, without waiting."""
+        """Send the stop signal to the process and its children, without waiting.
+
+        A code server's runs hear it directly: they drain while the server waits for them.
+        """
         if self._popen is not None and self._popen.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._popen.send_signal(self._stop_signal)
+            self._signal_group(self._stop_signal)
 
     def stop(self) -> None:
         """Stop it and everything left of its group; safe to call twice."""

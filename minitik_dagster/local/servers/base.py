@@ -44,7 +44,7 @@ class EmbeddedServer(ABC):
         """Make ready what the process needs, before each start."""
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         """Whether it serves requests (asked again and again while waiting)."""
         return something_listens(self.port)
 
@@ -71,7 +71,7 @@ class EmbeddedServer(ABC):
             child = self._started_child()
             try:
                 child.wait_until(
-                    self._answers,
+                    self.answers,
                     timeout_seconds=self.start_timeout_seconds,
                     cancelled=self.cancelled,
                 )

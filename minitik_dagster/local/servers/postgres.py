@@ -183,7 +183,8 @@ class PostgresServer(EmbeddedServer):
             grace_seconds=20.0,
         )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it serves requests: asked in its own protocol."""
         try:
             with psycopg.connect(self.url, connect_timeout=2):
                 return True

@@ -51,7 +51,8 @@ class RedisServer(EmbeddedServer):
             grace_seconds=5.0,
         )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it serves requests: asked in its own protocol."""
         import redis
 
         client = redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=1.0)

@@ -81,8 +81,9 @@ class SandboxServer(EmbeddedServer):
         self.call("PUT", "/_sandbox/limits", limits)
 
     def reset(self) -> None:
-        """Forget faults and the call list; accounts and posts stay (tests make their own)."""
+        """Forget faults, changed limits and the call list; accounts and posts stay (tests make their own)."""
         self.call("DELETE", "/_sandbox/faults")
+        self.call("DELETE", "/_sandbox/limits")
         self.call("DELETE", "/_sandbox/calls")
 
     def _child_process(self) -> ChildProcess:
@@ -99,7 +100,8 @@ class SandboxServer(EmbeddedServer):
             grace_seconds=5.0,
         )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it serves requests: asked in its own protocol."""
         try:
             self.posts()
         except (OSError, http.client.HTTPException, LocalStackError):
