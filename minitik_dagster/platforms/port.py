@@ -31,7 +31,8 @@ class Post:
     """What is to be published where: one publication, read anew at each claim.
 
     `options` are this platform's own (contracts.md, HTTP `options`), already merged and checked.
-    `marker` is a text unique to the publication that can be looked for on the platform.
+    `marker` is a text unique to the publication that can be looked for on the platform. `duration` is
+    the video's, as probed; None where it is not known.
     """
 
     publication_id: str
@@ -43,6 +44,7 @@ class Post:
     due_at: datetime
     revision: int
     marker: str
+    duration: timedelta | None = None
 
 
 class MediaSource(Protocol):

@@ -1,0 +1,55 @@
+"""The platform clients of one process: made from Settings, each with connections of its own."""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from minitik_dagster.clock import Clock, SystemClock
+from minitik_dagster.db.types import Platform
+from minitik_dagster.platforms.endpoints import Endpoints
+from minitik_dagster.platforms.http import PlatformHttp
+from minitik_dagster.platforms.instagram import InstagramClient
+from minitik_dagster.platforms.port import PlatformClient
+from minitik_dagster.platforms.tiktok import TikTokClient
+from minitik_dagster.platforms.youtube import YouTubeClient
+from minitik_dagster.settings import Settings
+
+_CLIENTS: dict[Platform, Callable[[PlatformHttp, Endpoints, Clock], PlatformClient]] = {
+    Platform.TIKTOK: TikTokClient,
+    Platform.INSTAGRAM: InstagramClient,
+    Platform.YOUTUBE: YouTubeClient,
+}
+
+
+class PlatformClients:
+    """`async with PlatformClients(settings) as clients: clients.client(platform)`.
+
+    Belongs to one event loop; leaving closes every connection.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        endpoints = Endpoints.from_settings(settings)
+        self._https = {platform: PlatformHttp() for platform in Platform}
+        self._clients = {
+            platform: make(self._https[platform], endpoints, clock or SystemClock())
+            for platform, make in _CLIENTS.items()
+        }
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for http in self._https.values():
+            await self._open.enter_async_context(http)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._open.aclose()
+
+    def client(self, platform: Platform) -> PlatformClient:
+        """Return the client of a platform."""
+        return self._clients[platform]

@@ -1,0 +1,242 @@
+"""YouTube's HTTP: the Data API, resumable sessions and Google's token endpoint."""
+
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pydantic import SecretStr
+
+from minitik_dagster.clock import Clock
+from minitik_dagster.errors import HandleDeadError, PlatformError
+from minitik_dagster.platforms.answers import Answer, dig, whole_number
+from minitik_dagster.platforms.endpoints import Endpoints
+from minitik_dagster.platforms.http import LaneName, PlatformHttp
+from minitik_dagster.platforms.port import SendGate, TokenSet
+from minitik_dagster.platforms.youtube_outcomes import classify, classify_oauth
+
+_RANGE = re.compile(r"bytes=0-(\d{1,15})")
+# The last byte's answer comes after YouTube has stored the whole file.
+_UPLOAD_READ_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """Where an upload session stands: the finished video's id, or how many bytes are stored."""
+
+    video_id: str | None
+    stored: int
+
+
+class YouTubeCalls:
+    """One method per endpoint; each raises the classes of youtube_outcomes."""
+
+    def __init__(self, http: PlatformHttp, endpoints: Endpoints, clock: Clock) -> None:
+        self._http = http
+        self.base = endpoints.youtube_api
+        self._oauth = endpoints.google_oauth
+        self._app = endpoints.google_app
+        self._clock = clock
+
+    def refused(self, answer: Answer, *, can_publish: bool = False) -> PlatformError:
+        """Return what an answer that is no success means."""
+        got = answer.json
+        error = got.get("error")
+        reason = dig(error, "errors", 0, "reason")
+        return classify(
+            answer.status,
+            reason if isinstance(reason, str) else "",
+            now=self._clock.now(),
+            can_publish=can_publish,
+            words=dig(error, "message"),
+            retry_after=answer.retry_after(self._clock.now()),
+        )
+
+    async def api(
+        self,
+        method: str,
+        path: str,
+        token: SecretStr,
+        body: Mapping[str, Any] | None = None,
+        *,
+        can_publish: bool = False,
+        gate: SendGate | None = None,
+    ) -> dict[str, Any]:
+        """Call the Data API; return the JSON of a 2xx answer (empty for 204)."""
+        answer = await self._http.send(
+            method,
+            self.base + path,
+            lane=LaneName.COMMIT if can_publish else LaneName.CALLS,
+            headers=_bearer(token),
+            json=body,
+            can_publish=can_publish,
+            gate=gate,
+        )
+        if answer.status in {200, 201, 204}:
+            return answer.json
+        raise self.refused(answer, can_publish=can_publish)
+
+    async def start_session(
+        self, token: SecretStr, body: Mapping[str, Any], size: int, mime_type: str, *, notify: bool
+    ) -> str:
+        """Open a resumable session; return its URI (a credential)."""
+        answer = await self._http.send(
+            "POST",
+            f"{self.base}/upload/youtube/v3/videos?uploadType=resumable&part=snippet,status"
+            f"&notifySubscribers={'true' if notify else 'false'}",
+            headers={
+                **_bearer(token),
+                "X-Upload-Content-Length": str(size),
+                "X-Upload-Content-Type": mime_type,
+            },
+            json=body,
+        )
+        location = answer.headers.get("location")
+        if answer.status != 200 or not location:
+            raise self.refused(answer)
+        return location
+
+    async def session_state(self, session: SecretStr, token: SecretStr, size: int) -> SessionState:
+        """Ask a session for its offset; a finished one repeats its final answer."""
+        answer = await self._http.send(
+            "PUT",
+            session.get_secret_value(),
+            headers={
+                **_bearer(token),
+                "Content-Length": "0",
+                "Content-Range": f"bytes */{size}",
+            },
+            content=b"",
+        )
+        return self._state(answer)
+
+    async def send_bytes(
+        self,
+        session: SecretStr,
+        token: SecretStr,
+        *,
+        start: int,
+        size: int,
+        mime_type: str,
+        body: AsyncIterator[bytes],
+    ) -> SessionState:
+        """Send everything from `start` to the end in one PUT."""
+        headers = {
+            **_bearer(token),
+            "Content-Type": mime_type,
+            "Content-Length": str(size - start),
+        }
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+        answer = await self._http.send(
+            "PUT",
+            session.get_secret_value(),
+            lane=LaneName.BULK,
+            headers=headers,
+            content=body,
+            read_seconds=_UPLOAD_READ_SECONDS,
+        )
+        return self._state(answer)
+
+    def _state(self, answer: Answer) -> SessionState:
+        if answer.status == 308:
+            found = _RANGE.fullmatch(answer.headers.get("range", ""))
+            return SessionState(None, int(found[1]) + 1 if found else 0)
+        video = answer.json.get("id")
+        if answer.status in {200, 201} and isinstance(video, str):
+            return SessionState(video, 0)
+        if answer.status in {404, 410}:
+            # The guide names 404 for a session that has expired; 410 was seen in public code.
+            raise HandleDeadError("the YouTube upload session has ended", code="session_gone")
+        raise self.refused(answer)
+
+    async def video(self, token: SecretStr, video: str) -> dict[str, Any] | None:
+        """Read a video's status and processing; None where it is not on the list."""
+        got = await self.api(
+            "GET", f"/youtube/v3/videos?part=status,processingDetails&id={video}", token
+        )
+        item = dig(got, "items", 0)
+        return item if isinstance(item, dict) else None
+
+    async def uploads_with_tag(self, token: SecretStr, tag: str) -> str | None:
+        """Look through the channel's newest 50 uploads for a video that carries `tag`."""
+        got = await self.api("GET", "/youtube/v3/channels?part=contentDetails&mine=true", token)
+        uploads = dig(got, "items", 0, "contentDetails", "relatedPlaylists", "uploads")
+        if not isinstance(uploads, str):
+            return None
+        listed = await self.api(
+            "GET",
+            f"/youtube/v3/playlistItems?part=contentDetails&maxResults=50&playlistId={uploads}",
+            token,
+        )
+        ids = [dig(item, "contentDetails", "videoId") for item in listed.get("items") or []]
+        known = [one for one in ids if isinstance(one, str)]
+        if not known:
+            return None
+        videos = await self.api(
+            "GET", f"/youtube/v3/videos?part=snippet,status&id={','.join(known)}", token
+        )
+        for item in videos.get("items") or []:
+            if tag in (dig(item, "snippet", "tags") or []):
+                return str(item["id"])
+        return None
+
+    async def set_thumbnail(self, token: SecretStr, video: str, image: bytes, kind: str) -> None:
+        """Set a video's thumbnail."""
+        answer = await self._http.send(
+            "POST",
+            f"{self.base}/upload/youtube/v3/thumbnails/set?videoId={video}",
+            lane=LaneName.BULK,
+            headers={**_bearer(token), "Content-Type": kind},
+            content=image,
+        )
+        if answer.status != 200:
+            raise self.refused(answer)
+
+    async def statistics(
+        self, token: SecretStr, videos: Sequence[str]
+    ) -> list[tuple[str, Mapping[str, Any]]]:
+        """Read the counters of up to 50 videos."""
+        got = await self.api(
+            "GET", f"/youtube/v3/videos?part=statistics&id={','.join(videos)}", token
+        )
+        return [
+            (str(item["id"]), dig(item, "statistics") or {})
+            for item in got.get("items") or []
+            if dig(item, "id")
+        ]
+
+    async def refresh(self, refresh_token: SecretStr) -> TokenSet:
+        """Get a new access token; the refresh token stays unless the answer has another."""
+        client_id, client_secret = self._app.credentials()
+        answer = await self._http.send(
+            "POST",
+            self._oauth + "/token",
+            form={
+                "client_id": client_id,
+                "client_secret": client_secret,
+                "grant_type": "refresh_token",
+                "refresh_token": refresh_token.get_secret_value(),
+            },
+        )
+        got = answer.json
+        access, rotated = got.get("access_token"), got.get("refresh_token")
+        if answer.status != 200 or not isinstance(access, str):
+            error = got.get("error")
+            raise classify_oauth(
+                answer.status,
+                error if isinstance(error, str) else "",
+                got.get("error_description"),
+            )
+        seconds = whole_number(got.get("expires_in"))
+        return TokenSet(
+            access_token=SecretStr(access),
+            expires_in=None if seconds is None else timedelta(seconds=seconds),
+            refresh_token=SecretStr(rotated) if isinstance(rotated, str) else refresh_token,
+            scopes=tuple(str(got.get("scope") or "").split()),
+        )
+
+
+def _bearer(token: SecretStr) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token.get_secret_value()}"}
