@@ -1,9 +1,10 @@
 """`python -m minitik_dagster.local.sandbox --port 0 --host 127.0.0.1 --db PATH`."""
 
 import argparse
-import contextlib
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import uvloop
 
@@ -27,10 +28,16 @@ def main() -> int:
         sys.stdout.write(f"sandbox listening on {base}\n")
         sys.stdout.flush()
 
-    # Ctrl-C is the ordinary way to stop: uvicorn has already shut down when it raises this.
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(listener, options.db, announce))
+    # uvicorn shuts down in order and then raises the signal again for whoever stood here before.
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    uvloop.run(serve(listener, options.db, announce))
     return 0
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    """End as asked: exit code 0, no traceback."""
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ async def serve(listener: socket.socket, database: Path, announce: Callable[[str
         )
     )
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
+    # uvicorn has no event to wait for: its own `started` flag is all it offers.
+    while not server.started and not serving.done():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     if server.started:
         announce(f"http://{host}:{address[1]}")
