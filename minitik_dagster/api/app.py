@@ -1,0 +1,48 @@
+"""The HTTP application: wiring only. Nothing connects at import or at creation."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from minitik_dagster import __version__
+from minitik_dagster.api.boundary import RequestBoundary, allowed_hosts
+from minitik_dagster.api.openapi import install_openapi, operation_id
+from minitik_dagster.api.problems import install_handlers
+from minitik_dagster.api.routers import ROUTERS
+from minitik_dagster.api.state import ApiState
+from minitik_dagster.settings import Settings, load_settings
+
+_DESCRIPTION = (
+    "Upload a video, schedule it, follow it until it is public on TikTok, Instagram and YouTube. "
+    "Times are ISO 8601; errors are RFC 9457 problems that name the field and the fix."
+)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.minitik.close()
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the application from the environment, or from the settings given.
+
+    Raises ConfigurationError, naming every problem, when the environment is unfit.
+    """
+    settings = settings or load_settings()
+    app = FastAPI(
+        title="minitik",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        generate_unique_id_function=operation_id,
+        redoc_url=None,
+    )
+    app.state.minitik = ApiState(settings)
+    app.add_middleware(RequestBoundary, hosts=allowed_hosts(settings.nextauth_url))
+    install_handlers(app)
+    install_openapi(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,147 @@
+"""The outermost layer: request id, allowed hosts, the body's size, and the last line of defence.
+
+A plain ASGI layer, so that its header is on every answer and no unexpected error can slip past it.
+"""
+
+import json
+import re
+import traceback
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from minitik_dagster.api.problems import (
+    INTERNAL,
+    INVALID_HOST,
+    MEDIA_TYPE,
+    TOO_LARGE,
+    ProblemType,
+    problem_body,
+)
+from minitik_dagster.ids import new_id
+
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+# Bodies hold texts and ids; media goes to the object store. The largest thing that may stand in one
+# is a YouTube thumbnail of 50 MB in base64.
+MAX_BODY_BYTES: Final = 70_000_000
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_log = structlog.get_logger(__name__)
+
+
+def allowed_hosts(own_url: str) -> frozenset[str]:
+    """Return the host names this server answers for: loopback and its own (NEXTAUTH_URL)."""
+    own = urlsplit(own_url).hostname
+    return LOOPBACK_HOSTS | ({own.lower()} if own else frozenset())
+
+
+class RequestBoundary:
+    """ASGI layer around the application; see the module's text."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+        self.app = app
+        self.hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; what is not HTTP passes."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID_HEADER, "")
+        request_id = given if _GIVEN_ID.fullmatch(given) else new_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        if (refusal := self._refusal(headers)) is not None:
+            await _send_problem(scope, send_with_id, request_id, *refusal)
+            return
+        limited = _LimitedBody(receive)
+        try:
+            await self.app(scope, limited, send_with_id)
+        except _BodyTooLargeError:
+            if started:
+                raise
+            await _send_problem(scope, send_with_id, request_id, *_too_large())
+        except Exception as error:
+            _log.error(
+                "request.failed",
+                error=type(error).__name__,
+                where=_where(error),
+                method=scope["method"],
+                path=scope["path"],
+                request_id=request_id,
+            )
+            if started:
+                raise
+            detail = "an unexpected error; tell the operator the requestId"
+            await _send_problem(scope, send_with_id, request_id, INTERNAL, detail)
+
+    def _refusal(self, headers: Headers) -> tuple[ProblemType, str] | None:
+        host = headers.get("host", "")
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            name = None
+        if name is None or name not in self.hosts:
+            return INVALID_HOST, "call this server by its own name (NEXTAUTH_URL) or on loopback"
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > MAX_BODY_BYTES:
+            return _too_large()
+        return None
+
+
+class _BodyTooLargeError(Exception):
+    """More bytes came than a body may have."""
+
+
+class _LimitedBody:
+    """Counts a body that came without a length."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._left = MAX_BODY_BYTES
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise _BodyTooLargeError
+        return message
+
+
+def _too_large() -> tuple[ProblemType, str]:
+    return TOO_LARGE, f"a body may have {MAX_BODY_BYTES} bytes; media goes to the presigned URLs"
+
+
+def _where(error: Exception) -> list[str]:
+    """Say where it happened, without the error's text: that may hold values."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+async def _send_problem(
+    scope: Scope, send: Send, request_id: str, kind: ProblemType, detail: str
+) -> None:
+    problem: dict[str, Any] = problem_body(
+        kind, detail, instance=scope["path"], request_id=request_id
+    )
+    body = json.dumps(problem).encode()
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": kind.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,103 @@
+"""The OpenAPI document: operation ids, bearer security, and the problems each operation may answer."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+
+from minitik_dagster.api.problems import MEDIA_TYPE, PROBLEM_TYPES
+
+
+class ProblemField(BaseModel):
+    """One bad value: the field, what is wrong with it, and the fix."""
+
+    field: str
+    message: str
+    fix: str
+
+
+class Problem(BaseModel):
+    """An error answer, as RFC 9457 tells."""
+
+    type: str = Field(examples=[f"/problems/{kind.slug}" for kind in PROBLEM_TYPES])
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[ProblemField]
+    error: str = Field(description="the detail again, as the old system named it")
+    requestId: str
+    state: str | None = Field(None, description="the present state (409)")
+    dependency: str | None = Field(None, description="the server that does not answer (503)")
+
+
+_PROBLEM_REF: Final = {"$ref": "#/components/schemas/Problem"}
+_COMMON: Final = (400, 401, 403, 500, 503)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return `responses` of a route: the problems of every route, and these."""
+    texts: dict[int, list[str]] = {}
+    for kind in PROBLEM_TYPES:
+        texts.setdefault(kind.status, []).append(f"{kind.title} (`/problems/{kind.slug}`)")
+    return {
+        status: {
+            "description": "; ".join(texts[status]),
+            "content": {MEDIA_TYPE: {"schema": _PROBLEM_REF}},
+        }
+        for status in sorted({*_COMMON, *statuses})
+    }
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name an operation by its function: clients are generated with these names."""
+    return route.name
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Make `app.openapi()` build our document once."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI documents this as the way
+
+
+def _name_aliases(app: FastAPI) -> None:
+    """Give each further path of one function an id of its own: ids are unique in a document."""
+    seen: dict[str, int] = {}
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            seen[route.name] = count = seen.get(route.name, 0) + 1
+            if count > 1:
+                route.unique_id = f"{route.name}_alias{count - 1}"
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    _name_aliases(app)
+    built = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = built.setdefault("components", {}).setdefault("schemas", {})
+    template = "#/components/schemas/{model}"
+    schema = Problem.model_json_schema(ref_template=template)
+    schemas |= schema.pop("$defs", {})
+    schemas["Problem"] = schema
+    for path in built["paths"].values():
+        for operation in path.values():
+            _drop_fastapi_422(operation)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return built
+
+
+def _drop_fastapi_422(operation: Mapping[str, Any]) -> None:
+    """Invalid values are 400 here; a 422 is documented only where a rule may refuse."""
+    answer = operation["responses"].get("422")
+    if answer and "application/json" in answer.get("content", {}):
+        del operation["responses"]["422"]

@@ -1,0 +1,41 @@
+"""What one application holds from its start to its end: settings, engine, object store."""
+
+from functools import cached_property
+
+from sqlalchemy import Engine
+
+from minitik_dagster.db.engine import make_engine
+from minitik_dagster.errors import ConfigurationError, DependencyDownError
+from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.settings import Settings
+
+# Endpoints run on Starlette's 40 threads; each holds one connection for one short transaction.
+_POOL_SIZE, _POOL_OVERFLOW = 10, 20
+
+
+class ApiState:
+    """The application's own things, each made at its first use; `close` gives them back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The pool of connections to PostgreSQL; ConfigurationError when DATABASE_URL is not set."""
+        return make_engine(
+            self.settings.require_database_url(), pool_size=_POOL_SIZE, max_overflow=_POOL_OVERFLOW
+        )
+
+    @cached_property
+    def object_store(self) -> ObjectStore:
+        """The bucket; DependencyDownError where none is configured."""
+        try:
+            return ObjectStore.from_settings(self.settings)
+        except ConfigurationError as error:
+            raise DependencyDownError("s3", str(error)) from None
+
+    def close(self) -> None:
+        """Close what was opened."""
+        engine = self.__dict__.pop("engine", None)
+        if engine is not None:
+            engine.dispose()
