@@ -1,0 +1,236 @@
+"""The dispatcher: claims due publications, keeps their leases, carries each in a task of its own.
+
+One asyncio loop, with or without Dagster. Heartbeats come from this loop, never from a thread, so that
+a wedged engine loses its leases (engine.md R11). NOTIFY only shortens the sleep; the claim is the clock.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from minitik_dagster.db.types import to_db
+from minitik_dagster.errors import ConfigurationError, LeaseLostError
+from minitik_dagster.publishing import queries
+from minitik_dagster.publishing.carrier import Carrier
+from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.listener import Listener
+from minitik_dagster.publishing.policy import EnginePolicy
+from minitik_dagster.publishing.store import Store
+from minitik_dagster.publishing.tally import Tally
+from minitik_dagster.publishing.work import Claim
+
+_log = structlog.get_logger(__name__)
+_SOON = timedelta(milliseconds=5)
+
+
+@dataclass
+class Dispatcher:
+    """One dispatcher's life, from registration to its summary."""
+
+    store: Store
+    clock: DatabaseClock
+    policy: EnginePolicy
+    carrier: Carrier
+    tally: Tally
+    listener: Listener
+    kind: str
+    instance: str
+    run_id: str | None = None
+    on_start: Callable[[], None] | None = None
+    _tasks: dict[str, tuple[int, asyncio.Task[None]]] = field(default_factory=dict)
+    _to_release: dict[str, int] = field(default_factory=dict)
+    _draining: asyncio.Event = field(default_factory=asyncio.Event)
+    _window_end: datetime | None = None
+
+    def drain(self) -> None:
+        """Stop claiming; finish and record what is being sent; give the rest back."""
+        self._draining.set()
+        self.listener.wake()
+
+    async def run(self) -> dict[str, Any]:
+        """Dispatch until the window ends or a signal asks to drain; return the summary."""
+        await self.clock.sample()
+        if abs(self.clock.skew) > self.policy.max_skew:
+            raise ConfigurationError(
+                [
+                    (
+                        f"this machine's clock is {self.clock.skew.total_seconds():+.1f} s off the "
+                        "database's; synchronise it (NTP) before it may publish"
+                    )
+                ]
+            )
+        started = self.clock.now()
+        self._window_end = started + self.policy.window if self.policy.window else None
+        await self._register()
+        if self.on_start is not None:
+            self.on_start()
+        keeping = [
+            asyncio.create_task(self._heartbeats()),
+            asyncio.create_task(self._clock_samples()),
+            asyncio.create_task(self.listener.run()),
+        ]
+        try:
+            await self._claim_until_done()
+        finally:
+            await self._wind_up()
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+        return await self._sign_off()
+
+    async def _register(self) -> None:
+        await self.store.rows(
+            queries.REGISTER_DISPATCHER,
+            owner=self.store.owner,
+            kind=self.kind,
+            run_id=self.run_id,
+            instance=self.instance,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            window_end=to_db(self._window_end) if self._window_end else None,
+            skew_ms=self.clock.skew / timedelta(milliseconds=1),
+        )
+        _log.info("dispatcher.started", dispatcher=self.store.owner, kind=self.kind)
+
+    async def _claim_until_done(self) -> None:
+        idle_since = self.clock.now()
+        while not self._draining.is_set():
+            try:
+                claims = await self._claim()
+            except DBAPIError as error:
+                _log.warning("claim.failed", reason=type(error.orig).__name__)
+                claims = []
+            for claim in claims:
+                self._begin(claim)
+            now = self.clock.now()
+            if claims or self._tasks:
+                idle_since = now
+            idle = now - idle_since > self.policy.idle
+            if self._window_end is not None and (idle or now >= self._window_end):
+                return
+            if len(claims) == self.policy.claim_limit:
+                continue
+            await self._sleep(claims_made=bool(claims))
+
+    async def _claim(self) -> list[Claim]:
+        room = self.policy.claim_limit - len(self._tasks)
+        if room <= 0:
+            return []
+        rows = await self.store.rows(
+            queries.CLAIM,
+            owner=self.store.owner,
+            lease=self.policy.lease,
+            window_end=to_db(self._window_end) if self._window_end else None,
+            limit=room,
+        )
+        self.tally.claimed += len(rows)
+        return [Claim.from_row(row) for row in rows]
+
+    def _begin(self, claim: Claim) -> None:
+        old = self._tasks.pop(claim.publication_id, None)
+        if old is not None:
+            # Moved or edited under us and claimed anew: the old task's lease token is worthless.
+            old[1].cancel()
+        task = asyncio.create_task(self._carry(claim), name=claim.publication_id)
+        self._tasks[claim.publication_id] = (claim.lease_token, task)
+
+    async def _carry(self, claim: Claim) -> None:
+        try:
+            await self.carrier.carry(claim)
+        except LeaseLostError as lost:
+            _log.info("lease.lost", publication=claim.publication_id, reason=str(lost))
+        except asyncio.CancelledError:
+            self._to_release[claim.publication_id] = claim.lease_token
+            raise
+        except DBAPIError as error:
+            _log.warning(
+                "publication.database_down",
+                publication=claim.publication_id,
+                reason=type(error.orig).__name__,
+            )
+            self._to_release[claim.publication_id] = claim.lease_token
+        except Exception:
+            # A defect of ours must not take the other posts' dispatcher down: this one is given
+            # back after a while, from the ledger, like after a crash.
+            _log.exception("publication.defect", publication=claim.publication_id)
+            self._to_release[claim.publication_id] = claim.lease_token
+        finally:
+            mine = self._tasks.get(claim.publication_id)
+            if mine is not None and mine[0] == claim.lease_token:
+                del self._tasks[claim.publication_id]
+            self.listener.wake()
+
+    async def _sleep(self, *, claims_made: bool) -> None:
+        pause = _SOON if claims_made else self.policy.poll
+        if not claims_made:
+            with contextlib.suppress(DBAPIError):
+                rows = await self.store.rows(queries.NEXT_WAKE)
+                wake = rows[0]["wake"] if rows else None
+                if wake is not None:
+                    seconds = (wake - to_db(self.clock.now())).total_seconds()
+                    pause = min(pause, timedelta(seconds=max(seconds, 0.02)))
+        await self.listener.wait(pause)
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(self.policy.lease.total_seconds() / 3)
+            with contextlib.suppress(DBAPIError):
+                await self._heartbeat()
+
+    async def _heartbeat(self) -> None:
+        await self._release_left_over()
+        rows = await self.store.rows(
+            queries.HEARTBEAT, owner=self.store.owner, lease=self.policy.lease
+        )
+        held = {row["id"]: row["lease_token"] for row in rows}
+        for publication_id, (token, task) in list(self._tasks.items()):
+            if held.get(publication_id) != token:
+                _log.info("lease.lost", publication=publication_id, reason="at heartbeat")
+                task.cancel()
+        await self.store.rows(
+            queries.DISPATCHER_HEARTBEAT,
+            owner=self.store.owner,
+            skew_ms=self.clock.skew / timedelta(milliseconds=1),
+        )
+
+    async def _release_left_over(self) -> None:
+        for publication_id, token in list(self._to_release.items()):
+            await self.store.rows(
+                queries.RELEASE, id=publication_id, owner=self.store.owner, token=token
+            )
+            self._to_release.pop(publication_id, None)
+
+    async def _clock_samples(self) -> None:
+        while True:
+            await asyncio.sleep(self.policy.clock_sample_every.total_seconds())
+            with contextlib.suppress(DBAPIError):
+                await self.clock.sample()
+
+    async def _wind_up(self) -> None:
+        """Let open commits finish and be recorded; cancel the rest; give the leases back."""
+        tasks = [task for _, task in self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.carrier.committer.finish(self.policy.drain)
+        with contextlib.suppress(DBAPIError):
+            await self._release_left_over()
+            await self.store.rows(queries.RELEASE_ALL, owner=self.store.owner)
+
+    async def _sign_off(self) -> dict[str, Any]:
+        summary = self.tally.summary()
+        with contextlib.suppress(DBAPIError):
+            await self.store.rows(
+                queries.END_DISPATCHER, owner=self.store.owner, summary=json.dumps(summary)
+            )
+        _log.info("dispatcher.ended", dispatcher=self.store.owner, claimed=self.tally.claimed)
+        return summary

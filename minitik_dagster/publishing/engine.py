@@ -1,0 +1,232 @@
+"""Puts a dispatcher together from settings and runs it, with or without Dagster."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from random import SystemRandom
+from typing import Any
+
+import httpx2
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from minitik_dagster.accounts.vault import Vault
+from minitik_dagster.db.engine import make_async_engine, parse_database_url
+from minitik_dagster.db.migrate import require_schema, require_world
+from minitik_dagster.db.types import Platform
+from minitik_dagster.errors import ConfigurationError
+from minitik_dagster.ids import new_id
+from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.media.source import StoredMedia
+from minitik_dagster.platforms.http import make_client
+from minitik_dagster.platforms.registry import PlatformClients
+from minitik_dagster.publishing.carrier import Carrier
+from minitik_dagster.publishing.committer import Committer
+from minitik_dagster.publishing.confirmation import Confirmation
+from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.dispatcher import Dispatcher
+from minitik_dagster.publishing.endings import Endings
+from minitik_dagster.publishing.listener import Listener
+from minitik_dagster.publishing.policy import EnginePolicy
+from minitik_dagster.publishing.reconciler import Reconciler
+from minitik_dagster.publishing.store import Store
+from minitik_dagster.publishing.tally import Tally
+from minitik_dagster.publishing.work import Claim
+from minitik_dagster.resilience.breaker import Breaker
+from minitik_dagster.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_BIND_INSTANCE = """
+INSERT INTO settings (key, value, "updatedAt")
+VALUES ('instance', to_jsonb(CAST(:instance AS text)), statement_timestamp() AT TIME ZONE 'UTC')
+ON CONFLICT (key) DO NOTHING
+"""
+
+
+async def dispatch(
+    settings: Settings,
+    *,
+    kind: str,
+    run_id: str | None = None,
+    window: timedelta | None = None,
+    on_start: Callable[[], None] | None = None,
+) -> tuple[dict[str, Any], Tally]:
+    """Run one dispatcher (`kind` dagster or resident) to its end; return its summary and tally.
+
+    Raises ConfigurationError when this process may not dispatch, SchemaVersionError when the
+    database is of another version or stamped for other platforms.
+    """
+    if settings.minitik_dispatch == "off":
+        raise ConfigurationError(["MINITIK_DISPATCH is off: this deployment does not publish"])
+    policy = EnginePolicy.from_settings(settings, resident=kind == "resident")
+    if window is not None:
+        policy = _with_window(policy, window)
+    engine = make_async_engine(settings.require_database_url(), pool_size=10)
+    try:
+        instance = settings.minitik_instance or "default"
+        await _admit(engine, settings, instance)
+        async with contextlib.AsyncExitStack() as stack:
+            clients = await stack.enter_async_context(PlatformClients(settings))
+            media_http = await stack.enter_async_context(
+                make_client(connections=policy.uploads_at_once * 2)
+            )
+            breaker = await stack.enter_async_context(_breaker(settings))
+            dispatcher = _assemble(
+                settings, policy, engine, clients, media_http, breaker, kind, instance
+            )
+            dispatcher.run_id = run_id
+            dispatcher.on_start = on_start
+            with _draining_on_signals(dispatcher.drain):
+                summary = await dispatcher.run()
+            return summary, dispatcher.tally
+    finally:
+        await engine.dispose()
+
+
+def run_resident(settings: Settings, *, seconds: float | None = None) -> int:
+    """Run the resident dispatcher until SIGINT or SIGTERM (or for `seconds`); return the exit code."""
+    window = timedelta(seconds=seconds) if seconds is not None else None
+
+    def started() -> None:
+        print("dispatcher ready", flush=True)  # noqa: T201 - a supervisor waits for this line
+
+    asyncio.run(dispatch(settings, kind="resident", window=window, on_start=started))
+    return 0
+
+
+def _with_window(policy: EnginePolicy, window: timedelta) -> EnginePolicy:
+    return replace(policy, window=window)
+
+
+async def _admit(engine: AsyncEngine, settings: Settings, instance: str) -> None:
+    """Refuse a database of another version, world or instance before anything is claimed."""
+    async with engine.begin() as connection:
+        await connection.run_sync(require_schema)
+        await connection.run_sync(require_world, settings.platform_world)
+        await connection.execute(text(_BIND_INSTANCE), {"instance": instance})
+        bound = await connection.execute(
+            text("SELECT value #>> '{}' FROM settings WHERE key = 'instance'")
+        )
+        owner = bound.scalar_one()
+    if owner != instance:
+        raise ConfigurationError(
+            [
+                (
+                    f"MINITIK_INSTANCE is {instance!r}, but this database is bound to {owner!r}: "
+                    "a copy of a deployment must not publish from it"
+                )
+            ]
+        )
+
+
+def _assemble(
+    settings: Settings,
+    policy: EnginePolicy,
+    engine: AsyncEngine,
+    clients: PlatformClients,
+    media_http: httpx2.AsyncClient,
+    breaker: Breaker,
+    kind: str,
+    instance: str,
+) -> Dispatcher:
+    url = settings.require_database_url()
+    vault = Vault.from_settings(settings)
+    store = Store(engine, new_id())
+    clock = DatabaseClock(engine)
+    tally = Tally()
+    endings = Endings(store, clock, policy, tally, SystemRandom())
+    committer = Committer(store, clock, policy, vault)
+    objects = ObjectStore.from_settings(settings)
+
+    def media(claim: Claim) -> StoredMedia:
+        assert claim.media_key is not None
+        return StoredMedia(
+            objects,
+            key=claim.media_key,
+            size=claim.media_size,
+            mime_type=claim.mime_type,
+            publication_id=claim.publication_id,
+            revision=claim.revision,
+            spool_dir=policy.spool,
+            http=media_http,
+        )
+
+    carrier = Carrier(
+        endings=endings,
+        committer=committer,
+        reconciler=Reconciler(endings, committer),
+        confirmation=Confirmation(endings),
+        vault=vault,
+        breaker=breaker,
+        client=clients.client,
+        media=media,
+        old_worker_has=_OldQueue(settings).has,
+        uploads={platform: asyncio.Semaphore(policy.uploads_at_once) for platform in Platform},
+    )
+    direct = settings.direct_url.get_secret_value() if settings.direct_url else None
+    if direct is None and not parse_database_url(url).pooled:
+        direct = url
+    return Dispatcher(
+        store=store,
+        clock=clock,
+        policy=policy,
+        carrier=carrier,
+        tally=tally,
+        listener=Listener(direct),
+        kind=kind,
+        instance=instance,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _breaker(settings: Settings) -> AsyncIterator[Breaker]:
+    breaker = Breaker(settings.redis_url.get_secret_value() if settings.redis_url else None)
+    try:
+        yield breaker
+    finally:
+        await breaker.aclose()
+
+
+class _OldQueue:
+    """Whether the old system's queue still holds a job (contracts.md, PostgreSQL)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.redis_url.get_secret_value() if settings.redis_url else None
+
+    async def has(self, bull_job_id: str) -> bool:
+        """Return True while `bull:publish:<id>` exists or Redis cannot be asked."""
+        if self._url is None:
+            return True
+        client = redis.asyncio.Redis.from_url(
+            self._url, socket_timeout=1.0, socket_connect_timeout=1.0
+        )
+        try:
+            return bool(await client.exists(f"bull:publish:{bull_job_id}"))
+        except RedisError:
+            return True
+        finally:
+            await client.aclose()
+
+
+@contextlib.contextmanager
+def _draining_on_signals(drain: Callable[[], None]) -> Iterator[None]:
+    """Drain on SIGINT and SIGTERM: Dagster's own handler would cancel calls in flight."""
+    loop = asyncio.get_running_loop()
+    taken = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Outside the main thread (some executors) signals cannot be taken; the run's own end drains.
+        with contextlib.suppress(ValueError, RuntimeError):
+            loop.add_signal_handler(number, drain)
+            taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,172 @@
+"""The desk that a platform client works at: tokens, the ledger and handles, behind the fence."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+
+from minitik_dagster.accounts.tokens import AccountToken, read_token
+from minitik_dagster.accounts.vault import Vault
+from minitik_dagster.db.types import from_db, to_db
+from minitik_dagster.errors import PlatformError
+from minitik_dagster.ids import new_id
+from minitik_dagster.platforms.port import Handle
+from minitik_dagster.publishing import queries
+from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.store import Store
+from minitik_dagster.publishing.work import Claim
+
+
+@dataclass
+class _Step:
+    step_id: str
+    code: str | None = None
+    request_id: str | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def answered(self, code: str, request_id: str | None = None, **detail: Any) -> None:
+        self.code = code
+        self.request_id = request_id
+        self.detail.update(detail)
+
+
+@dataclass(frozen=True)
+class StoredHandle:
+    """A handle with its state: active, used (committed), dropped or dead."""
+
+    handle: Handle
+    state: str
+
+
+class LedgerDesk:
+    """Implements platforms.port.Desk for one claim."""
+
+    def __init__(
+        self, store: Store, claim: Claim, *, vault: Vault, clock: DatabaseClock, policy_version: str
+    ) -> None:
+        self._store = store
+        self._claim = claim
+        self._vault = vault
+        self._clock = clock
+        self._policy_version = policy_version
+        self._handle_id: str | None = None
+        self.last_token: AccountToken | None = None
+
+    def now(self) -> datetime:
+        """Return the present instant by the database's clock."""
+        return self._clock.now()
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Wait; cancelled when the dispatcher drains."""
+        await asyncio.sleep(duration.total_seconds())
+
+    async def token(self) -> SecretStr:
+        """Read the account's access token anew; remembers its version for a refresh after a 401."""
+        self.last_token = await read_token(self._store.engine, self._vault, self._claim.account_id)
+        return self.last_token.access_token
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[_Step]:
+        """Write a step before it is taken and its outcome after; see platforms.port.Desk."""
+        step = _Step(new_id())
+        await self._store.fenced(
+            self._claim,
+            queries.BEGIN_STEP,
+            step_id=step.step_id,
+            name=name,
+            handle_id=self._handle_id,
+            policy_version=self._policy_version,
+        )
+        try:
+            yield step
+        except PlatformError as error:
+            step.answered(error.code or step.code or "", error.request_id, message=error.reason)
+            await self._end(step, error.outcome)
+            raise
+        await self._end(step, "ok")
+
+    async def _end(self, step: _Step, outcome: str) -> None:
+        await self._store.fenced(
+            self._claim,
+            queries.END_STEP,
+            step_id=step.step_id,
+            outcome=outcome,
+            code=step.code,
+            request_id=step.request_id,
+            detail=json.dumps(step.detail) if step.detail else None,
+            handle_id=self._handle_id,
+        )
+
+    async def open_handle(
+        self,
+        *,
+        external_id: str | None = None,
+        secret: Mapping[str, SecretStr] | None = None,
+        progress: Mapping[str, Any] | None = None,
+        expires_at: datetime | None = None,
+    ) -> Handle:
+        """Store a new active handle; an older active one is dropped (engine.md R2)."""
+        handle = Handle(
+            id=new_id(),
+            revision=self._claim.revision,
+            external_id=external_id,
+            secret=dict(secret or {}),
+            progress=dict(progress or {}),
+            expires_at=expires_at,
+        )
+        await self.retire_handle("dropped")
+        await self._store.fenced(self._claim, queries.OPEN_HANDLE, **self._columns(handle))
+        self._handle_id = handle.id
+        return handle
+
+    async def save_handle(self, handle: Handle) -> Handle:
+        """Store a handle's new facts."""
+        await self._store.fenced(self._claim, queries.SAVE_HANDLE, **self._columns(handle))
+        return handle
+
+    async def retire_handle(self, state: str) -> None:
+        """Mark the active handle `dropped` (never committed) or `dead` (terminal)."""
+        await self._store.rows(
+            queries.DROP_ACTIVE_HANDLE,
+            id=self._claim.publication_id,
+            owner=self._store.owner,
+            token=self._claim.lease_token,
+            state=state,
+        )
+        self._handle_id = None
+
+    async def handles(self) -> list[StoredHandle]:
+        """Return every handle the publication ever had, oldest first, secrets opened."""
+        rows = await self._store.rows(queries.LOAD_HANDLES, id=self._claim.publication_id)
+        found = []
+        for row in rows:
+            opened = json.loads(self._vault.open(row["sealed"])) if row["sealed"] else {}
+            progress = dict(row["progress"])
+            handle = Handle(
+                id=row["id"],
+                revision=row["revision"],
+                external_id=row["external_id"],
+                secret={name: SecretStr(value) for name, value in opened.items()},
+                progress=progress,
+                expires_at=from_db(row["expires_at"]) if row["expires_at"] else None,
+                ready=bool(progress.pop("_ready", False)),
+            )
+            if row["state"] == "active":
+                self._handle_id = handle.id
+            found.append(StoredHandle(handle, row["state"]))
+        return found
+
+    def _columns(self, handle: Handle) -> dict[str, Any]:
+        plain = {name: value.get_secret_value() for name, value in handle.secret.items()}
+        return {
+            "handle_id": handle.id,
+            "external_id": handle.external_id,
+            "sealed": self._vault.seal(json.dumps(plain)) if plain else None,
+            "progress": json.dumps({**handle.progress, "_ready": handle.ready}),
+            "expires_at": to_db(handle.expires_at) if handle.expires_at else None,
+        }

@@ -1,0 +1,48 @@
+"""LISTEN on the channel that scheduling notifies: a hint that shortens the dispatcher's sleep."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import psycopg
+import structlog
+
+from minitik_dagster.db.engine import libpq_url
+
+CHANNEL = "minitik_due"
+_log = structlog.get_logger(__name__)
+_RETRY_SECONDS = 5.0
+
+
+class Listener:
+    """Wakes the dispatcher on NOTIFY; without a direct connection the poll alone does."""
+
+    def __init__(self, direct_url: str | None) -> None:
+        self._url = direct_url
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        """End a wait now."""
+        self._event.set()
+
+    async def wait(self, longest: timedelta) -> None:
+        """Return at a notification, at `wake()`, or after `longest`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), longest.total_seconds())
+        self._event.clear()
+
+    async def run(self) -> None:
+        """Listen until cancelled; a lost connection is made again every 5 s."""
+        if self._url is None:
+            return
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    libpq_url(self._url), autocommit=True, prepare_threshold=None
+                ) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    async for _ in connection.notifies():
+                        self._event.set()
+            except psycopg.Error as error:
+                _log.info("listen.lost", reason=type(error).__name__)
+            await asyncio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,367 @@
+"""The SQL that guarantees something: claim, heartbeat, fence, commit, transition.
+
+All of it runs under READ COMMITTED. "Now" is `statement_timestamp() AT TIME ZONE 'UTC'`: stable
+within a statement, so that the partial index is used, and free of the connection's TimeZone
+(engine.md R10). Each write carries the lease owner and token: a row that was taken over is not
+touched (R5).
+"""
+
+NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
+
+# A live row with a nextAttemptAt still lacks its public id. The partial index has the same predicate.
+_CLAIMABLE = (
+    "(p.stage IN ('scheduled','preparing','prepared','committing','confirming','unknown') "
+    "OR (p.stage = 'live' AND p.\"nextAttemptAt\" IS NOT NULL))"
+)
+_WAKE = 'COALESCE(p."nextAttemptAt", p."prepareAt")'
+
+# What is due before the window ends is taken only if it can also be finished in it; what is due
+# much later can be prepared now and is handed back. SKIP LOCKED divides the work between dispatchers.
+CLAIM = f"""
+WITH due AS (
+    SELECT p.id FROM publications p
+    WHERE {_CLAIMABLE}
+      AND {_WAKE} <= {NOW}
+      AND (p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})
+      AND (CAST(:window_end AS timestamp) IS NULL
+           OR p."dueAt" <= CAST(:window_end AS timestamp) - interval '15 seconds'
+           OR p."dueAt" > {NOW} + interval '180 seconds')
+    ORDER BY {_WAKE}
+    LIMIT :limit
+    FOR UPDATE OF p SKIP LOCKED
+), claimed AS (
+    UPDATE publications p SET
+        "leaseOwner" = :owner,
+        "leaseExpiresAt" = {NOW} + CAST(:lease AS interval),
+        "leaseToken" = COALESCE(p."leaseToken", 0) + 1,
+        "updatedAt" = {NOW}
+    FROM due WHERE p.id = due.id
+    RETURNING p.*
+)
+SELECT c.id, c."contentId" AS content_id, c."accountId" AS account_id,
+    c."scheduledJobId" AS scheduled_job_id, c.platform, c.stage, c."leaseToken" AS lease_token,
+    c.revision, c."dueAt" AS due_at, c."maxLateness" AS max_lateness, c.attempts,
+    c."confirmPolls" AS confirm_polls, c.options, c."acceptedAt" AS accepted_at,
+    a.status AS account_status, a."platformAccountId" AS platform_account_id,
+    t."deletedAt" IS NOT NULL AS content_deleted, t."filePath" AS media_key,
+    t."fileSize" AS media_size, t."mimeType" AS mime_type, t.title, t.description,
+    j."bullJobId" AS bull_job_id,
+    s.id AS commit_id, s."handleId" AS commit_handle_id, s."startedAt" AS commit_started_at,
+    s."sendBy" AS commit_send_by, s."sentAt" AS commit_sent_at,
+    (SELECT count(*) FROM publication_steps o WHERE o."publicationId" = c.id
+        AND o."endedAt" IS NULL AND NOT o."canPublish") AS open_steps
+FROM claimed c
+JOIN accounts a ON a.id = c."accountId"
+JOIN contents t ON t.id = c."contentId"
+LEFT JOIN scheduled_jobs j ON j.id = c."scheduledJobId"
+LEFT JOIN publication_steps s ON s."publicationId" = c.id
+    AND s."canPublish" AND s."endedAt" IS NULL
+ORDER BY c.priority DESC, c."dueAt", c.id
+"""
+
+HEARTBEAT = f"""
+UPDATE publications SET "leaseExpiresAt" = {NOW} + CAST(:lease AS interval)
+WHERE "leaseOwner" = :owner
+RETURNING id, "leaseToken" AS lease_token
+"""
+
+DISPATCHER_HEARTBEAT = f"""
+UPDATE dispatchers SET "heartbeatAt" = {NOW}, "skewMs" = :skew_ms WHERE id = :owner
+"""
+
+REGISTER_DISPATCHER = f"""
+INSERT INTO dispatchers (id, kind, "runId", instance, host, pid, "startedAt", "heartbeatAt",
+    "windowEndsAt", "skewMs")
+VALUES (:owner, :kind, :run_id, :instance, :host, :pid, {NOW}, {NOW}, :window_end, :skew_ms)
+"""
+
+END_DISPATCHER = f"""
+UPDATE dispatchers SET "endedAt" = {NOW}, "heartbeatAt" = {NOW},
+    summary = CAST(:summary AS jsonb) WHERE id = :owner
+"""
+
+NARROW_WINDOW = """
+UPDATE dispatchers SET "windowEndsAt" = :window_end WHERE id = :owner
+"""
+
+FENCE = '"leaseOwner" = :owner AND "leaseToken" = :token'
+
+# Moves a publication; fields that are not named keep their value.
+MOVE = f"""
+UPDATE publications SET stage = :stage, status = CAST(:status AS "PublicationStatus"),
+    "updatedAt" = {NOW} {{fields}}
+WHERE id = :id AND {FENCE}
+RETURNING id
+"""
+
+RELEASE_FIELDS = ', "leaseOwner" = NULL, "leaseExpiresAt" = NULL'
+
+# A task that could not end properly: its row is claimed again from what the ledger says.
+RELEASE = f"""
+UPDATE publications SET "leaseOwner" = NULL, "leaseExpiresAt" = NULL,
+    "nextAttemptAt" = CASE WHEN stage = 'live' AND "nextAttemptAt" IS NULL THEN NULL
+        ELSE GREATEST("nextAttemptAt", {NOW}) END
+WHERE id = :id AND {FENCE}
+"""
+
+RELEASE_ALL = """
+UPDATE publications SET "leaseOwner" = NULL, "leaseExpiresAt" = NULL WHERE "leaseOwner" = :owner
+"""
+
+BEGIN_STEP = f"""
+INSERT INTO publication_steps (id, "publicationId", "accountId", platform, "handleId", name,
+    attempt, "canPublish", "leaseToken", revision, "startedAt", "policyVersion")
+SELECT :step_id, p.id, p."accountId", p.platform, :handle_id, :name,
+    (SELECT count(*) + 1 FROM publication_steps o
+        WHERE o."publicationId" = p.id AND o.name = :name),
+    false, p."leaseToken", p.revision, {NOW}, :policy_version
+FROM publications p WHERE p.id = :id AND {FENCE}
+RETURNING id
+"""
+
+END_STEP = f"""
+UPDATE publication_steps s SET "endedAt" = {NOW}, outcome = :outcome,
+    "platformCode" = :code, "requestId" = :request_id, detail = CAST(:detail AS jsonb),
+    "handleId" = COALESCE(s."handleId", :handle_id)
+FROM publications p
+WHERE s.id = :step_id AND s."endedAt" IS NULL AND p.id = s."publicationId"
+  AND p."leaseOwner" = :owner AND p."leaseToken" = :token
+RETURNING s.id
+"""
+
+# Steps of an earlier lease that could not publish: nobody holds what they may have made (R1).
+CLOSE_LOST_STEPS = f"""
+UPDATE publication_steps SET "endedAt" = {NOW}, outcome = 'lost'
+WHERE "publicationId" = :id AND "endedAt" IS NULL AND NOT "canPublish"
+"""
+
+LOAD_HANDLES = """
+SELECT id, state, revision, "externalId" AS external_id, sealed, progress,
+    "expiresAt" AS expires_at
+FROM handles WHERE "publicationId" = :id ORDER BY "createdAt"
+"""
+
+DROP_ACTIVE_HANDLE = f"""
+UPDATE handles h SET state = :state, "updatedAt" = {NOW}
+FROM publications p
+WHERE h."publicationId" = :id AND h.state = 'active' AND p.id = h."publicationId"
+  AND p."leaseOwner" = :owner AND p."leaseToken" = :token
+"""
+
+# Fenced: a dispatcher that lost its lease stores no handle.
+OPEN_HANDLE = f"""
+INSERT INTO handles (id, "publicationId", "accountId", platform, state, revision, "externalId",
+    sealed, progress, "expiresAt", "createdAt", "updatedAt")
+SELECT :handle_id, p.id, p."accountId", p.platform, 'active', p.revision, :external_id, :sealed,
+    CAST(:progress AS jsonb), :expires_at, {NOW}, {NOW}
+FROM publications p WHERE p.id = :id AND {FENCE}
+RETURNING id
+"""
+
+SAVE_HANDLE = f"""
+UPDATE handles h SET "externalId" = :external_id, sealed = :sealed,
+    progress = CAST(:progress AS jsonb), "expiresAt" = :expires_at, "updatedAt" = {NOW}
+FROM publications p
+WHERE h.id = :handle_id AND p.id = h."publicationId"
+  AND p."leaseOwner" = :owner AND p."leaseToken" = :token
+RETURNING h.id
+"""
+
+# Opens the ledger rows of many commits in one transaction, some 0.3 s before their instant. The row
+# lock is the one that edit, move, cancel and pause take too (R6). ON CONFLICT DO NOTHING: the partial
+# unique indexes refuse a second open commit of a publication or of an Instagram account.
+OPEN_COMMITS = f"""
+WITH asked AS (
+    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:tokens AS bigint[]),
+        CAST(:step_ids AS text[]), CAST(:handle_ids AS text[]), CAST(:versions AS text[]))
+        AS t(id, token, step_id, handle_id, version)
+), locked AS (
+    SELECT p.id, p."accountId", p.platform, p.revision, p."leaseToken", p.priority, p."dueAt",
+        k.step_id, k.handle_id, k.version
+    FROM publications p
+    JOIN asked k ON k.id = p.id
+    JOIN handles h ON h.id = k.handle_id AND h.state = 'active' AND h.revision = p.revision
+    JOIN accounts c ON c.id = p."accountId" AND c.status = 'CONNECTED'
+    WHERE p."leaseOwner" = :owner AND p."leaseToken" = k.token AND p.stage = 'prepared'
+    ORDER BY p.id
+    FOR UPDATE OF p
+), opened AS (
+    INSERT INTO publication_steps (id, "publicationId", "accountId", platform, "handleId", name,
+        attempt, "canPublish", "leaseToken", revision, "startedAt", "sendBy", "policyVersion")
+    SELECT l.step_id, l.id, l."accountId", l.platform, l.handle_id, 'commit',
+        (SELECT count(*) + 1 FROM publication_steps o
+            WHERE o."publicationId" = l.id AND o."canPublish"),
+        true, l."leaseToken", l.revision, {NOW},
+        GREATEST({NOW}, l."dueAt") + CAST(:send_deadline AS interval), l.version
+    FROM locked l ORDER BY l.priority DESC, l."dueAt", l.id
+    ON CONFLICT DO NOTHING
+    RETURNING id, "publicationId", "startedAt", "sendBy"
+), moved AS (
+    UPDATE publications p SET stage = 'committing', status = 'PUBLISHING',
+        attempts = COALESCE(p.attempts, 0) + 1, "nextAttemptAt" = NULL, "updatedAt" = {NOW}
+    FROM opened o WHERE p.id = o."publicationId"
+)
+SELECT l.id, l.step_id, o.id IS NOT NULL AS opened, o."startedAt" AS started_at,
+    o."sendBy" AS send_by, a."accessToken" AS access_token,
+    a."tokenExpiresAt" AS token_expires_at
+FROM locked l
+JOIN accounts a ON a.id = l."accountId"
+LEFT JOIN opened o ON o.id = l.step_id
+"""
+
+# When the answer to OPEN_COMMITS' own COMMIT was lost (R5): send only what is there, open and ours.
+REREAD_COMMITS = """
+SELECT s.id AS step_id, s."startedAt" AS started_at, s."sendBy" AS send_by,
+    a."accessToken" AS access_token, a."tokenExpiresAt" AS token_expires_at
+FROM publication_steps s
+JOIN publications p ON p.id = s."publicationId"
+JOIN accounts a ON a.id = p."accountId"
+WHERE s.id = ANY(CAST(:step_ids AS text[])) AND s."endedAt" IS NULL
+  AND p."leaseOwner" = :owner AND p."leaseToken" = s."leaseToken"
+"""
+
+# Records many accepted commits in one transaction.
+ACCEPT_COMMITS = f"""
+WITH told AS (
+    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:tokens AS bigint[]),
+        CAST(:step_ids AS text[]), CAST(:sent AS timestamp[]), CAST(:answered AS timestamp[]),
+        CAST(:codes AS text[]), CAST(:request_ids AS text[]), CAST(:post_ids AS text[]),
+        CAST(:permalinks AS text[]))
+        AS t(id, token, step_id, sent, answered, code, request_id, post_id, permalink)
+), held AS (
+    SELECT p.id FROM publications p JOIN told t ON t.id = p.id
+    WHERE p."leaseOwner" = :owner AND p."leaseToken" = t.token
+    ORDER BY p.id FOR UPDATE OF p
+), ended AS (
+    UPDATE publication_steps s SET "endedAt" = {NOW}, "sentAt" = t.sent, outcome = 'ok',
+        "platformCode" = t.code, "requestId" = t.request_id
+    FROM told t JOIN held h ON h.id = t.id
+    WHERE s.id = t.step_id AND s."endedAt" IS NULL
+    RETURNING s."publicationId"
+), moved AS (
+    UPDATE publications p SET stage = 'confirming', status = 'PUBLISHING',
+        "committedAt" = t.sent, "acceptedAt" = t.answered, "nextAttemptAt" = NULL,
+        error = NULL, "errorCode" = NULL, "errorFix" = NULL, "updatedAt" = {NOW},
+        "platformPostId" = COALESCE(t.post_id, p."platformPostId"),
+        permalink = COALESCE(t.permalink, p.permalink)
+    FROM told t JOIN ended e ON e."publicationId" = t.id
+    WHERE p.id = t.id
+), bound AS (
+    INSERT INTO posts (id, "publicationId", "accountId", platform, "platformPostId", permalink,
+        via, "foundAt")
+    SELECT t.step_id, p.id, p."accountId", p.platform, t.post_id, t.permalink, 'commit', {NOW}
+    FROM told t JOIN ended e ON e."publicationId" = t.id JOIN publications p ON p.id = t.id
+    WHERE t.post_id IS NOT NULL
+    ON CONFLICT DO NOTHING
+), used AS (
+    UPDATE handles h SET state = 'used', "updatedAt" = {NOW}
+    FROM ended e WHERE h."publicationId" = e."publicationId" AND h.state = 'active'
+)
+SELECT "publicationId" AS id FROM ended
+"""
+
+ACCEPTED_ALREADY = """
+SELECT "publicationId" AS id FROM publication_steps
+WHERE id = ANY(CAST(:step_ids AS text[])) AND outcome = 'ok'
+"""
+
+# Ends or marks one commit step; `ended` false leaves it open with outcome unknown.
+CLOSE_COMMIT = f"""
+UPDATE publication_steps s SET
+    "endedAt" = CASE WHEN CAST(:ended AS boolean) THEN {NOW} END,
+    "sentAt" = COALESCE(CAST(:sent AS timestamp), s."sentAt"),
+    outcome = :outcome, "platformCode" = COALESCE(:code, s."platformCode"),
+    "requestId" = COALESCE(:request_id, s."requestId"),
+    detail = COALESCE(CAST(:detail AS jsonb), s.detail)
+FROM publications p
+WHERE s.id = :step_id AND s."endedAt" IS NULL AND p.id = s."publicationId"
+  AND p."leaseOwner" = :owner AND p."leaseToken" = :token
+RETURNING s.id
+"""
+
+# In the transaction that moves the publication to review, under its fence.
+CLOSE_AS_UNKNOWN = f"""
+UPDATE publication_steps SET "endedAt" = {NOW}, outcome = 'unknown'
+WHERE id = :step_id AND "endedAt" IS NULL
+"""
+
+# The reconciler found that an open commit did happen: ends it as a success under the lease.
+ADOPT_COMMIT = f"""
+WITH held AS (
+    SELECT p.id FROM publications p WHERE p.id = :id AND {FENCE} FOR UPDATE
+), ended AS (
+    UPDATE publication_steps s SET "endedAt" = {NOW}, outcome = 'ok', "platformCode" = :code,
+        detail = COALESCE(s.detail, CAST('{{}}' AS jsonb)) || CAST('{{"via":"reconciler"}}' AS jsonb)
+    FROM held h
+    WHERE s.id = :step_id AND s."endedAt" IS NULL AND s."publicationId" = h.id
+    RETURNING s."publicationId"
+), used AS (
+    UPDATE handles h SET state = 'used', "updatedAt" = {NOW}
+    FROM ended e WHERE h."publicationId" = e."publicationId" AND h.state = 'active'
+)
+UPDATE publications p SET stage = 'confirming', status = 'PUBLISHING',
+    "committedAt" = :sent, "acceptedAt" = {NOW}, "nextAttemptAt" = NULL, error = NULL,
+    "errorCode" = NULL, "errorFix" = NULL, "updatedAt" = {NOW},
+    "platformPostId" = COALESCE(:post_id, p."platformPostId"),
+    permalink = COALESCE(:permalink, p.permalink)
+FROM ended e WHERE p.id = e."publicationId"
+RETURNING p.id
+"""
+
+WITHDRAW_ACCOUNT = """
+UPDATE accounts SET status = CAST(:status AS "AccountStatus")
+WHERE id = :account_id AND status = 'CONNECTED'
+"""
+
+# A public id belongs to one publication; another owner's row is left as it is.
+BIND_POST = f"""
+INSERT INTO posts (id, "publicationId", "accountId", platform, "platformPostId", permalink, via,
+    "foundAt")
+VALUES (:post_row_id, :id, :account_id, CAST(:platform AS "Platform"), :post_id, :permalink, :via,
+    {NOW})
+ON CONFLICT ("accountId", "platformPostId") DO UPDATE
+    SET permalink = COALESCE(EXCLUDED.permalink, posts.permalink)
+RETURNING "publicationId" AS owner
+"""
+
+BOUND_ELSEWHERE = """
+SELECT "platformPostId" FROM posts
+WHERE "accountId" = :account_id AND "publicationId" <> :id
+  AND "platformPostId" = ANY(CAST(:post_ids AS text[]))
+"""
+
+DEAD_LETTER = f"""
+INSERT INTO dead_letters (id, "publicationId", "contentId", "accountId", platform, code, reason,
+    fix, story, "createdAt")
+SELECT :letter_id, p.id, p."contentId", p."accountId", p.platform, :code, :reason, :fix,
+    COALESCE((SELECT jsonb_agg(jsonb_build_object('name', s.name, 'attempt', s.attempt,
+        'startedAt', s."startedAt", 'endedAt', s."endedAt", 'outcome', s.outcome,
+        'platformCode', s."platformCode", 'requestId', s."requestId", 'detail', s.detail)
+        ORDER BY s."startedAt") FROM publication_steps s WHERE s."publicationId" = p.id),
+        CAST('[]' AS jsonb)), {NOW}
+FROM publications p WHERE p.id = :id
+"""
+
+NEXT_WAKE = f"""
+SELECT min({_WAKE}) AS wake FROM publications p
+WHERE {_CLAIMABLE} AND p."leaseOwner" IS NULL
+"""
+
+# The sensor's question: is any wake reached (or about to be) that no live dispatcher will take?
+WAITING = f"""
+SELECT count(*) AS waiting, min(w.wake) AS first_wake, min(w."dueAt") AS first_due FROM (
+    SELECT {_WAKE} AS wake, p."dueAt" FROM publications p
+    WHERE {_CLAIMABLE}
+      AND {_WAKE} <= {NOW} + CAST(:ahead AS interval)
+      AND (p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})
+      AND NOT EXISTS (
+          SELECT 1 FROM dispatchers d
+          WHERE d."endedAt" IS NULL AND d."heartbeatAt" > {NOW} - CAST(:silence AS interval)
+            AND (d."windowEndsAt" IS NULL
+                 OR (d."windowEndsAt" > {NOW} + interval '20 seconds'
+                     AND (p."dueAt" <= d."windowEndsAt" - interval '15 seconds'
+                          OR p."dueAt" > {NOW} + interval '180 seconds')
+                     AND {_WAKE} < d."windowEndsAt")))
+    ORDER BY {_WAKE} LIMIT :limit
+) w
+"""

@@ -1,0 +1,63 @@
+"""The sensor `due_posts`: starts dispatchers when something is due that no live one will take."""
+
+import time
+from datetime import timedelta
+
+from dagster import (
+    DefaultSensorStatus,
+    RunRequest,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+from sqlalchemy.exc import DBAPIError
+
+from minitik_dagster.jobs.publish_due_posts import publish_due_posts
+from minitik_dagster.publishing.due import Waiting, waiting
+from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.settings import load_settings
+
+MOST_SHARDS = 4
+# Runs that were asked for and have not begun; a second one would find nothing to claim.
+_STARTING_SECONDS = 30
+
+
+def decide(found: Waiting, *, asked_recently: bool, tick: str) -> SensorResult | SkipReason:
+    """Turn what waits into run requests; pure, so that it is tested without Dagster."""
+    if found.count == 0:
+        return SkipReason("nothing is due that no live dispatcher will take")
+    if asked_recently:
+        return SkipReason(f"{found.count} waiting; the dispatcher asked for is still starting")
+    requests = [
+        RunRequest(
+            run_key=f"{tick}-{shard}",
+            run_config={"ops": {"dispatch_window": {"config": {"shard": shard}}}},
+            tags={"minitik/waiting": str(found.count)},
+        )
+        for shard in range(found.shards(MOST_SHARDS))
+    ]
+    return SensorResult(run_requests=requests, cursor=tick)
+
+
+@sensor(
+    job=publish_due_posts,
+    minimum_interval_seconds=5,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Looks ahead each 5 s: is any publication's wake reached that nobody will take?",
+)
+def due_posts(
+    context: SensorEvaluationContext, database: DatabaseResource
+) -> SensorResult | SkipReason:
+    """Ask PostgreSQL one indexed question; the cursor is advisory only."""
+    settings = load_settings()
+    if settings.minitik_dispatch == "off":
+        return SkipReason("MINITIK_DISPATCH is off: this deployment does not publish")
+    try:
+        with database.connect() as connection:
+            found = waiting(connection, lease=timedelta(seconds=settings.minitik_lease_seconds))
+    except DBAPIError as error:
+        return SkipReason(f"PostgreSQL does not answer ({type(error.orig).__name__})")
+    now = time.time()
+    recently = bool(context.cursor) and now - float(context.cursor or 0) < _STARTING_SECONDS
+    return decide(found, asked_recently=recently, tick=f"{now:.0f}")
