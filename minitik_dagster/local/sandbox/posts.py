@@ -71,13 +71,18 @@ class Posts:
             since_ms,
         )
 
-    def set_privacy(self, identity: str, privacy: str, published_at: int | None) -> None:
-        """Change who may see a YouTube video; `published_at` is kept once it is set."""
+    def set_privacy(
+        self, identity: str, privacy: str, published_at: int | None, *, watchable: bool
+    ) -> None:
+        """Change who may see a YouTube video; `published_at` is kept once it is set.
+
+        A video that YouTube could not process or rejected is never public (`watchable`).
+        """
         self._store.run(
             "UPDATE posts SET privacy = ?, public = ?, "
             "published_at = COALESCE(published_at, ?) WHERE platform = 'youtube' AND id = ?",
             privacy,
-            int(privacy == "public"),
+            int(watchable and privacy == "public"),
             published_at,
             identity,
         )

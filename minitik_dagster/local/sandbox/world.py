@@ -10,6 +10,7 @@ from typing import Any, Final
 from minitik_dagster.local.sandbox.accounts import Accounts
 from minitik_dagster.local.sandbox.clock import SandboxClock
 from minitik_dagster.local.sandbox.faults import FaultBook
+from minitik_dagster.local.sandbox.fetch import Fetcher
 from minitik_dagster.local.sandbox.limits import Limits
 from minitik_dagster.local.sandbox.posts import Posts
 from minitik_dagster.local.sandbox.store import Store
@@ -45,6 +46,7 @@ class World:
     accounts: Accounts
     posts: Posts
     faults: FaultBook
+    fetcher: Fetcher
     calls: deque[RecordedCall] = field(default_factory=lambda: deque(maxlen=_CALLS_KEPT))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -64,6 +66,7 @@ class World:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.fetcher.close()
         self.store.close()
 
 
@@ -79,4 +82,5 @@ def open_world(path: Path | str) -> World:
         accounts=Accounts(store, clock, limits),
         posts=Posts(store),
         faults=FaultBook(store),
+        fetcher=Fetcher(),
     )

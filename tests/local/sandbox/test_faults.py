@@ -268,7 +268,10 @@ def test_fail_processing_fails_what_was_accepted(
     assert tiktok.put(url).status_code == 201
     assert tiktok.status(publish_id)["fail_reason"] == "duration_check_failed"
     assert sandbox.posts_of(tiktok.account) == []
-    status = youtube.one(youtube.uploaded())["status"]
+    video = youtube.uploaded()
+    youtube.update(video, privacyStatus="public")
+    assert sandbox.posts_of(youtube.account) == []
+    status = youtube.one(video)["status"]
     assert (status["uploadStatus"], status["rejectionReason"]) == ("rejected", "duplicate")
     container = instagram.create(video_url=media.put("/e.mp4", VIDEO)).json()["id"]
     wait_until(lambda: instagram.state(container) == "ERROR", "the container's ERROR")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from minitik_dagster.local.sandbox.accounts import digits
-from minitik_dagster.local.sandbox.fetch import Fetched, Fetcher, fetchable
+from minitik_dagster.local.sandbox.fetch import Fetched, fetchable
 from minitik_dagster.local.sandbox.http import Call, Reply, json_reply
 from minitik_dagster.local.sandbox.instagram.envelope import MESSAGES, graph_error, parse_code
 from minitik_dagster.local.sandbox.instagram.oauth import authorized, parameters
@@ -58,7 +58,6 @@ class InstagramContainers:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._fetcher = Fetcher()
 
     def find(self, container: str) -> Row | None:
         """Return a container's row."""
@@ -133,7 +132,7 @@ class InstagramContainers:
         if row is None:
             return
         limits = self._world.limits
-        got = await self._fetcher.fetch(
+        got = await self._world.fetcher.fetch(
             row["video_url"],
             limits.number("instagram", "maxVideoBytes"),
             limits.number("instagram", "fetchTimeoutMs"),

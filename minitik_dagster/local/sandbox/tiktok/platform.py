@@ -23,6 +23,7 @@ class TikTok:
     def __init__(self, world: World) -> None:
         self._world = world
         oauth, publishing = TikTokOAuth(world), TikTokPublishing(world)
+        self._publishing = publishing
         videos = TikTokVideos(world)
         self._upload = TikTokUpload(world)
         consent = Consent(world, "tiktok")
@@ -46,11 +47,11 @@ class TikTok:
         self._routes = {key: Route(*value) for key, value in table.items()}
         self._chunk = Route("chunk", self._upload.put)
         self._last_chunk = Route("last_chunk", self._upload.put)
-        publishing.resume_pulls()
 
     def resume(self) -> None:
         """Mark uploads that a restart has cut off; called once when the server starts."""
         self._upload.give_up_unfinished()
+        self._publishing.resume_pulls()
 
     def route(self, call: Call) -> Route | None:
         """Return who answers; a PUT is `last_chunk` when its range ends the file."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from minitik_dagster.local.sandbox.accounts import digits
-from minitik_dagster.local.sandbox.fetch import Fetched, Fetcher, fetchable
+from minitik_dagster.local.sandbox.fetch import Fetched, fetchable
 from minitik_dagster.local.sandbox.http import Call, JsonObject, Reply
 from minitik_dagster.local.sandbox.posts import NewPost
 from minitik_dagster.local.sandbox.store import Row
@@ -73,7 +73,6 @@ class TikTokPublishing:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._fetcher = Fetcher()
 
     def _limited(self, call: Call, operation: str, account: str) -> Reply | None:
         if self._world.limits.admit("tiktok", operation, account, call.now_ms):
@@ -227,7 +226,7 @@ class TikTokPublishing:
         if row is None:
             return
         limits = self._world.limits
-        got = await self._fetcher.fetch(
+        got = await self._world.fetcher.fetch(
             row["video_url"],
             limits.number("tiktok", "maxVideoBytes"),
             limits.number("tiktok", "fetchTimeoutMs"),

@@ -68,8 +68,8 @@ class YouTubeUpload:
             return google_error("required", "Required parameter: part")
         if not parts <= {"snippet", "status", "id"}:
             return google_error("badRequest", "The part parameter names an unknown part.")
-        kind = call.headers.get("x-upload-content-type", "application/octet-stream")
-        if not (kind.startswith("video/") or kind == "application/octet-stream"):
+        kind = call.headers.get("x-upload-content-type", "")
+        if kind and not (kind.startswith("video/") or kind == "application/octet-stream"):
             return google_error("badRequest", f"Media type '{kind}' is not supported.")
         length = call.whole_number_header("x-upload-content-length")
         if "x-upload-content-length" in call.headers and not length:
@@ -168,7 +168,8 @@ class YouTubeUpload:
         length = call.whole_number_header("content-length")
         if length is None:
             return google_error("badRequest", "A Content-Length header is needed.", 411)
-        if call.headers.get("content-type", row["content_type"]) != row["content_type"]:
+        sent, announced = call.headers.get("content-type"), row["content_type"]
+        if sent and announced and sent != announced:
             return google_error("badRequest", "The Content-Type differs from the announced one.")
         span = self._span(call, row, length)
         if isinstance(span, Reply):

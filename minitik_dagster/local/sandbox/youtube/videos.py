@@ -60,6 +60,7 @@ class YouTubeVideos:
         wanted, snippet = json.loads(session["status"]), json.loads(session["snippet"])
         fields, publish_at = wanted["fields"], wanted["publishAt"]
         public = fields["privacyStatus"] == "public"
+        failure = fail_code or session["fail_code"]
         self._world.store.run(
             "INSERT INTO youtube_videos (id, account, snippet, status, earlier_status, "
             "status_changed_at, publish_at, bytes, sha256, created_at, processing_ms, fail_code, "
@@ -67,7 +68,7 @@ class YouTubeVideos:
             video, session["account"], session["snippet"], json.dumps(fields), json.dumps(fields),
             now, publish_at, size, sha256, now,
             session["processing_ms"] if slow_ms is None else slow_ms,
-            fail_code or session["fail_code"], now if public else None,
+            failure, now if public else None,
         )  # fmt: skip
         self._world.posts.add(
             NewPost(
@@ -81,7 +82,7 @@ class YouTubeVideos:
                 published_at=now if public else None,
                 available_at=now,
                 privacy=fields["privacyStatus"],
-                public=public,
+                public=public and not failure,
             )
         )
         self.release_due()
@@ -111,7 +112,10 @@ class YouTubeVideos:
             row["id"],
         )
         self._world.posts.set_privacy(
-            row["id"], status.fields["privacyStatus"], at_ms if public else None
+            row["id"],
+            status.fields["privacyStatus"],
+            at_ms if public else None,
+            watchable=not row["fail_code"],
         )
 
     def resource(self, video: str, parts: list[str], as_of_ms: int) -> dict[str, Any] | None:
