@@ -9,8 +9,8 @@ import httpx
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from minitik_dagster.accounts import vault
-from minitik_dagster.accounts.api_keys import create_key
+from minitik_dagster.accounts.api_keys import SCOPES, create_key
+from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.db.models import Account, User
 from minitik_dagster.db.tables import ApiKey
@@ -94,7 +94,7 @@ def _account(
     ).one_or_none()
     known = account.platform_account_id if account is not None else None
     given = _connect(control_root, platform, known)
-    keys = settings.encryption_keys()
+    vault = Vault.from_settings(settings)
     if account is None:
         account = Account(
             id=new_id(),
@@ -107,9 +107,9 @@ def _account(
             status=AccountStatus.CONNECTED,
         )
         session.add(account)
-    account.access_token = vault.seal(given["accessToken"], keys)
+    account.access_token = vault.seal(given["accessToken"])
     refresh = given["refreshToken"]
-    account.refresh_token = vault.seal(refresh, keys) if refresh else None
+    account.refresh_token = vault.seal(refresh) if refresh else None
     account.token_expires_at = now + timedelta(seconds=given["expiresIn"])
     account.status = AccountStatus.CONNECTED
     account.last_sync_at = now
@@ -157,6 +157,6 @@ def _keys(session: Session, user: User, now: datetime) -> tuple[str, str]:
         .values(revoked_at=now)
     )
     return (
-        create_key(session, user.id, _KEY_NAME, scopes=()),
-        create_key(session, user.id, _ADMIN_KEY_NAME, scopes=("admin",)),
+        create_key(session, user.id, _KEY_NAME),
+        create_key(session, user.id, _ADMIN_KEY_NAME, scopes=SCOPES),
     )

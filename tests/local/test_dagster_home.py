@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterInstance
+from dagster._core.run_coordinator import QueuedRunCoordinator
 
 from minitik_dagster.local.dagster_home import prepare_dagster_home, project_file
 
@@ -45,14 +46,13 @@ def test_a_run_and_its_events_are_kept_in_postgresql(instance: DagsterInstance) 
 
 def test_the_queue_keeps_slots_for_publishing(instance: DagsterInstance) -> None:
     """Fewer backfill runs than slots, a short dequeue interval, threads."""
-    queue = instance.run_coordinator.get_run_queue_config()
-    assert queue is not None
+    coordinator = instance.run_coordinator
+    assert isinstance(coordinator, QueuedRunCoordinator)
+    queue = coordinator.get_run_queue_config()
     limits = {limit["key"]: limit["limit"] for limit in queue.tag_concurrency_limits}
     assert limits["dagster/backfill"] < queue.max_concurrent_runs
-    settings = instance.run_coordinator.inst_data
-    assert settings is not None
-    assert settings.config_dict["dequeue_interval_seconds"] == 1
-    assert settings.config_dict["dequeue_use_threads"] is True
+    assert coordinator.dequeue_interval_seconds == 1
+    assert coordinator.dequeue_use_threads
 
 
 def test_runs_are_watched_and_never_resumed_or_retried(instance: DagsterInstance) -> None:
