@@ -13,7 +13,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from functools import lru_cache
@@ -257,6 +257,10 @@ class PlatformHttp:
             failure = error if not sending.started else _cut(where, error, can_publish=can_publish)
         except Exception as error:  # every failure of a transport ends as an outcome class
             failure = _transport_failure(where, error, sending.started and can_publish)
+        finally:
+            if isinstance(content, AsyncGenerator):
+                # Left half read by an early answer, it would keep its source open.
+                await content.aclose()
         raise failure.with_traceback(None) from None
 
     async def warm(self, url: str, count: int) -> None:

@@ -24,6 +24,7 @@ class _Options(BaseModel):
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, strict=False
     )
 
+    title: str | None = None
     caption: str | None = None
 
 
@@ -52,7 +53,6 @@ class InstagramOptions(_Options):
 class YouTubeOptions(_Options):
     """YouTube's; `thumbnail` is a JPEG or PNG, in JSON as base64."""
 
-    title: str | None = None
     privacy: Literal["public", "unlisted"] = "public"
     tags: tuple[str, ...] = ()
     category_id: str | None = Field(default=None, pattern=r"^\d{1,3}$")
