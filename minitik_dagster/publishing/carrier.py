@@ -19,6 +19,7 @@ from minitik_dagster.db.types import AccountStatus, Platform
 from minitik_dagster.errors import (
     AuthExpiredError,
     HandleDeadError,
+    MinitikError,
     NotSentError,
     PlatformError,
     RejectedError,
@@ -28,7 +29,7 @@ from minitik_dagster.errors import (
     UnknownOutcomeError,
 )
 from minitik_dagster.media.source import StoredMedia
-from minitik_dagster.platforms.port import Handle, PlatformClient
+from minitik_dagster.platforms.port import Handle, PlatformClient, Standing
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.committer import Committer, Sent, lateness
 from minitik_dagster.publishing.confirmation import Confirmation
@@ -41,6 +42,10 @@ from minitik_dagster.resilience.breaker import Breaker
 _log = structlog.get_logger(__name__)
 _REFRESHES = 2
 _URL_GRACE = timedelta(minutes=5)
+
+
+class _MayBePublicError(MinitikError):
+    """An earlier handle may have been published: a person decides (engine.md R2)."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +127,19 @@ class Carrier:
             return None
         except HandleDeadError as error:
             await desk.retire_handle("dead")
-            if len(await desk.handles()) >= self.endings.policy.handles_per_post:
-                await self.endings.fail(claim, error)
-                return None
-            return claim.at_stage(Stage.SCHEDULED)
+            await self.endings.retry(claim, Stage.SCHEDULED, error)
+            return None
+        except _MayBePublicError as error:
+            await self.endings.review(claim, None, str(error))
+            return None
         wait = self.endings.clock.until(claim.due_at)
         hold = self.endings.policy.hold
         if wait > hold.total_seconds() + 5:
             await self.endings.hand_back(claim, Stage.PREPARED, claim.due_at - hold)
             return None
         handle = await self._warm(claim, handle, desk, client)
+        if not await self._in_time(claim):
+            return None
         sent = await self.committer.commit(claim, handle, media, client)
         return await self._after_commit(claim, sent, media, desk, client)
 
@@ -143,14 +151,8 @@ class Carrier:
                 "the content was deleted", code="content_deleted", fix="Upload it again."
             )
             await self.endings.fail(claim, error)
-        elif now > self.endings.latest(claim):
-            late = RejectedError(
-                f"due {claim.due_at:%Y-%m-%d %H:%M:%S} UTC, which is longer ago than maxLateness "
-                "allows",
-                code="too_late",
-                fix="Schedule it again, or allow a larger maxLateness.",
-            )
-            await self.endings.fail(claim, late)
+        elif not await self._in_time(claim):
+            return False
         elif claim.account_status is not AccountStatus.CONNECTED:
             await self.endings.hold(
                 claim, f"the account is {claim.account_status.value}; reconnect it"
@@ -166,10 +168,24 @@ class Carrier:
             return True
         return False
 
+    async def _in_time(self, claim: Claim) -> bool:
+        """Fail a post that is later than its maxLateness: no foolish hours."""
+        if self.endings.clock.now() <= self.endings.latest(claim):
+            return True
+        late = RejectedError(
+            f"due {claim.due_at:%Y-%m-%d %H:%M:%S} UTC, which is longer ago than maxLateness allows",
+            code="too_late",
+            fix="Schedule it again, or allow a larger maxLateness.",
+        )
+        await self.endings.fail(claim, late)
+        return False
+
     async def _prepare(
         self, claim: Claim, desk: LedgerDesk, client: PlatformClient, media: StoredMedia
     ) -> tuple[Handle, Claim]:
-        stored = await self._usable_handle(claim, desk)
+        stored = await self._usable_handle(claim, desk, client)
+        if stored is None:
+            await self._require_room_for_a_handle(claim)
         if claim.stage is not Stage.PREPARED:
             claim = await self.endings.store.move(claim, Stage.PREPARING)
         async with self.uploads[claim.platform]:
@@ -179,23 +195,60 @@ class Carrier:
             claim = await self.endings.store.move(claim, Stage.PREPARED, holdReason=None)
         return handle, claim
 
-    async def _usable_handle(self, claim: Claim, desk: LedgerDesk) -> Handle | None:
-        """Return the active handle if it may still be committed (engine.md R2, R6)."""
+    async def _require_room_for_a_handle(self, claim: Claim) -> None:
+        rows = await self.endings.store.rows(queries.HANDLE_MAKERS, id=claim.publication_id)
+        most = self.endings.policy.handles_per_post[claim.platform]
+        if rows[0]["made"] >= most:
+            raise RejectedError(
+                f"preparing was begun {most} times within a day without success",
+                code="too_many_handles",
+                fix="Look at the step history for the platform's words, then schedule it again.",
+            )
+
+    async def _usable_handle(
+        self, claim: Claim, desk: LedgerDesk, client: PlatformClient
+    ) -> Handle | None:
+        """Return the active handle if it may still be committed (engine.md R2, R6).
+
+        An unfit one is dropped, unless a commit on it may have been sent: then only the platform's
+        own word, or its time limit, makes room for another (it is waited for, or a person decides).
+        """
         for item in await desk.handles():
             if item.state != "active":
                 continue
-            handle = item.handle
-            expired = (
-                handle.expires_at is not None
-                and handle.expires_at < claim.due_at
-                and handle.expires_at + _URL_GRACE < self.endings.clock.now()
-            )
-            if handle.revision == claim.revision and not expired:
+            handle, now = item.handle, self.endings.clock.now()
+            expired = handle.expires_at is not None and handle.expires_at < claim.due_at
+            gone = handle.expires_at is not None and handle.expires_at + _URL_GRACE < now
+            if handle.revision == claim.revision and not (expired and gone):
                 return handle
-            # No commit step is open here: nothing was or may have been sent on it.
+            if item.maybe_sent:
+                await self._require_unpublished(claim, handle, desk, client, gone=gone)
             await desk.retire_handle("dropped")
             await self._discard(claim, handle, desk)
         return None
+
+    async def _require_unpublished(
+        self,
+        claim: Claim,
+        handle: Handle,
+        desk: LedgerDesk,
+        client: PlatformClient,
+        *,
+        gone: bool,
+    ) -> None:
+        finding = await client.find(claim.post, handle, desk)
+        if finding.standing is Standing.DEAD:
+            return
+        if finding.standing is Standing.NOT_PUBLISHED and (gone or handle.expires_at is None):
+            return
+        if finding.standing is Standing.NOT_PUBLISHED and handle.expires_at is not None:
+            wait = ThrottledError(
+                "an earlier handle may still publish; waiting until it has expired",
+                code="handle_may_publish",
+            )
+            wait.until = handle.expires_at + _URL_GRACE
+            raise wait
+        raise _MayBePublicError("an earlier handle of this post may have been published")
 
     async def _discard(self, claim: Claim, handle: Handle, desk: LedgerDesk) -> None:
         """Take away what was prepared, where the platform can; an orphan is private and dies."""

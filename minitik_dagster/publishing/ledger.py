@@ -37,10 +37,15 @@ class _Step:
 
 @dataclass(frozen=True)
 class StoredHandle:
-    """A handle with its state: active, used (committed), dropped or dead."""
+    """A handle with its state: active, used (committed), dropped or dead.
+
+    `maybe_sent`: a commit on it left us without a documented refusal, so the platform has the last
+    word before another handle is made (engine.md R2).
+    """
 
     handle: Handle
     state: str
+    maybe_sent: bool
 
 
 class LedgerDesk:
@@ -158,7 +163,7 @@ class LedgerDesk:
             )
             if row["state"] == "active":
                 self._handle_id = handle.id
-            found.append(StoredHandle(handle, row["state"]))
+            found.append(StoredHandle(handle, row["state"], row["maybe_sent"]))
         return found
 
     def _columns(self, handle: Handle) -> dict[str, Any]:

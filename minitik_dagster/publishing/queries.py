@@ -135,10 +135,20 @@ UPDATE publication_steps SET "endedAt" = {NOW}, outcome = 'lost'
 WHERE "publicationId" = :id AND "endedAt" IS NULL AND NOT "canPublish"
 """
 
+# `maybe_sent`: a commit on it left us and was not answered by a documented refusal (engine.md R2).
 LOAD_HANDLES = """
-SELECT id, state, revision, "externalId" AS external_id, sealed, progress,
-    "expiresAt" AS expires_at
-FROM handles WHERE "publicationId" = :id ORDER BY "createdAt"
+SELECT h.id, h.state, h.revision, h."externalId" AS external_id, h.sealed, h.progress,
+    h."expiresAt" AS expires_at,
+    EXISTS (SELECT 1 FROM publication_steps s WHERE s."handleId" = h.id AND s."canPublish"
+        AND s.outcome IN ('unknown','not_published','handle_dead')) AS maybe_sent
+FROM handles h WHERE h."publicationId" = :id ORDER BY h."createdAt"
+"""
+
+# How often a handle was asked for in the last 24 h, whatever came of it.
+HANDLE_MAKERS = f"""
+SELECT count(*) AS made FROM publication_steps
+WHERE "publicationId" = :id AND name IN ('init','container','session')
+  AND "startedAt" > {NOW} - interval '24 hours'
 """
 
 DROP_ACTIVE_HANDLE = f"""
