@@ -6,9 +6,7 @@ from typing import Any, Final, Self
 
 CONTAINER_OF_MIME: Final = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}
 MIME_OF_CONTAINER: Final = {name: mime for mime, name in CONTAINER_OF_MIME.items()}
-EXTENSION_OF_MIME: Final = {
-    mime: f".{name}" for mime, name in CONTAINER_OF_MIME.items()
-}
+EXTENSION_OF_MIME: Final = {mime: f".{name}" for mime, name in CONTAINER_OF_MIME.items()}
 MIME_TYPES: Final = tuple(CONTAINER_OF_MIME)
 
 

@@ -108,7 +108,7 @@ def examine(file: Any) -> tuple[dict[str, Any], bytes]:
         raise NotAVideoError("damaged") from None
 
 
-def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+def _refuse_to_open(*_: object) -> NoReturn:
     raise NotAVideoError("references")
 
 

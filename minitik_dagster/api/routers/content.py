@@ -1,0 +1,128 @@
+"""`/api/content`: upload a video in parts straight to the bucket, complete it, find it again."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy.orm import sessionmaker
+
+from minitik_dagster.api.auth import Caller, require_scope
+from minitik_dagster.api.dependencies import EngineDep, SessionDep, StoreDep
+from minitik_dagster.api.schemas.content import (
+    AbortedUploadView,
+    BeginUpload,
+    CompletedUploadView,
+    CompleteUpload,
+    ConfirmedPartView,
+    ConfirmPart,
+    ContentDetailView,
+    ContentPage,
+    ContentQuery,
+    ContentView,
+    ResumedUploadView,
+    UploadView,
+)
+from minitik_dagster.media.completion import Completion
+from minitik_dagster.media.facts import MediaFacts
+from minitik_dagster.media.library import Filter, get_content, list_contents
+from minitik_dagster.media.uploads import Uploads
+from minitik_dagster.media.verdicts import judge_all
+
+router = APIRouter(prefix="/api/content", tags=["content"])
+
+Writer = Annotated[Caller, Depends(require_scope("content:write"))]
+Reader = Annotated[Caller, Depends(require_scope("content:read"))]
+
+
+@router.post("", status_code=201)
+@router.post("/upload/init", status_code=201)
+def begin_upload(
+    body: BeginUpload, caller: Writer, store: StoreDep, transaction: SessionDep
+) -> UploadView:
+    """Begin an upload: a draft content, and a presigned URL for each part."""
+    return UploadView.of(Uploads(store).begin(transaction, caller.user_id, body.wanted()))
+
+
+@router.get("/upload/{upload_id}/resume")
+def resume_upload(
+    upload_id: str, caller: Writer, store: StoreDep, transaction: SessionDep
+) -> ResumedUploadView:
+    """Go on with an upload: what has arrived, and fresh URLs for the rest."""
+    return ResumedUploadView.of(Uploads(store).resume(transaction, caller.user_id, upload_id))
+
+
+@router.put("/upload/{upload_id}/chunk/{part_number}")
+def confirm_part(
+    upload_id: str,
+    part_number: int,
+    caller: Writer,
+    store: StoreDep,
+    transaction: SessionDep,
+    body: ConfirmPart | None = None,
+) -> ConfirmedPartView:
+    """Note that a part was sent to its URL."""
+    etag = body.etag if body is not None else None
+    upload = Uploads(store).confirm_part(transaction, caller.user_id, upload_id, part_number, etag)
+    return ConfirmedPartView(
+        content_id=upload.content_id,
+        part_number=part_number,
+        confirmed_parts=[part.number for part in upload.parts],
+        total_chunks=upload.total_chunks,
+    )
+
+
+@router.post("/upload/{upload_id}/complete")
+def complete_upload(
+    upload_id: str,
+    caller: Writer,
+    store: StoreDep,
+    engine: EngineDep,
+    body: CompleteUpload | None = None,
+) -> CompletedUploadView:
+    """Assemble the parts, probe the video, and answer with each platform's verdict."""
+    own_sessions = sessionmaker(engine, expire_on_commit=False)
+    etags = {part.part_number: part.etag for part in body.parts} if body is not None else {}
+    done = Completion(own_sessions, store).complete(caller.user_id, upload_id, etags)
+    return CompletedUploadView.with_verdicts(done.content, done.verdicts, store)
+
+
+@router.delete("/upload/{upload_id}/abort")
+def abort_upload(
+    upload_id: str, caller: Writer, store: StoreDep, transaction: SessionDep
+) -> AbortedUploadView:
+    """Drop an upload, its parts and its draft."""
+    upload = Uploads(store).abort(transaction, caller.user_id, upload_id)
+    return AbortedUploadView(
+        content_id=upload.content_id, upload_id=upload.id, status=upload.status
+    )
+
+
+@router.get("")
+def list_library(
+    query: Annotated[ContentQuery, Query()],
+    caller: Reader,
+    store: StoreDep,
+    transaction: SessionDep,
+) -> ContentPage:
+    """List contents, newest first unless asked otherwise; go on with `cursor` or `page`."""
+    found = list_contents(
+        transaction, caller.user_id, Filter(**{n: getattr(query, n) for n in Filter.__match_args__})
+    )
+    return ContentPage(
+        items=[ContentView.of(content, store) for content in found.items],
+        total=found.total,
+        total_is_lower_bound=found.total_is_lower_bound,
+        page=found.page,
+        limit=found.limit,
+        pages=found.pages,
+        next_cursor=found.next_cursor,
+    )
+
+
+@router.get("/{content_id}")
+def read_content(
+    content_id: str, caller: Reader, store: StoreDep, transaction: SessionDep
+) -> ContentDetailView:
+    """Read a content, with each platform's verdict on its video (none for one never probed)."""
+    content = get_content(transaction, caller.user_id, content_id)
+    facts = MediaFacts.from_metadata(content.details)
+    return ContentDetailView.with_verdicts(content, judge_all(facts) if facts else (), store)
