@@ -9,5 +9,5 @@ MOST = timedelta(minutes=5)
 
 def backoff_delay(attempts: int, random: Random) -> timedelta:
     """Return the wait after `attempts` earlier failures: 2, 4, 8 … 300 s, times 0.5 to 1.5."""
-    base = min(FIRST * 2 ** min(attempts, 16), MOST)
+    base = min(FIRST * (1 << min(attempts, 16)), MOST)
     return base * (0.5 + random.random())

@@ -6,14 +6,18 @@ down or not configured: everything is allowed except what this process itself ha
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+import redis
 import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
 from minitik_dagster.db.types import Platform
+from minitik_dagster.errors import DependencyDownError
 
 _log = structlog.get_logger(__name__)
 FAILURES_TO_OPEN = 5
@@ -62,6 +66,54 @@ def breaker_keys(platform: Platform) -> list[str]:
     """Return the platform's four keys: state, failures, opened_at, probe."""
     root = f"circuit_breaker:{platform.value.lower()}"
     return [f"{root}:{name}" for name in ("state", "failures", "opened_at", "probe")]
+
+
+@dataclass(frozen=True)
+class BreakerState:
+    """What operators see of one breaker; `failures` counts the last 60 s."""
+
+    platform: str
+    state: str
+    failures: int
+    opened_at: datetime | None
+
+
+def read_states(redis_url: str) -> list[BreakerState]:
+    """Read every platform's breaker; DependencyDownError when Redis does not answer."""
+    with _operator_client(redis_url) as client:
+        states = []
+        for platform in Platform:
+            state, failures, opened = client.mget(breaker_keys(platform)[:3])
+            states.append(
+                BreakerState(
+                    platform=platform.value.lower(),
+                    state=str(state or "CLOSED"),
+                    failures=int(failures or 0),
+                    opened_at=datetime.fromtimestamp(int(opened) / 1000, UTC) if opened else None,
+                )
+            )
+        return states
+
+
+def reset_breaker(redis_url: str, platform: Platform) -> None:
+    """Delete a platform's keys, as an operator's DEL does: closed within a second everywhere."""
+    with _operator_client(redis_url) as client:
+        client.delete(*breaker_keys(platform))
+
+
+@contextmanager
+def _operator_client(redis_url: str) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(
+        redis_url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=2.0
+    )
+    try:
+        yield client
+    except RedisError as error:
+        raise DependencyDownError(
+            "redis", f"Redis does not answer ({type(error).__name__})"
+        ) from None
+    finally:
+        client.close()
 
 
 class Breaker:
@@ -113,10 +165,7 @@ class Breaker:
             return None
         keys = breaker_keys(platform)
         try:
-            answer = await cast(
-                "Awaitable[Any]",
-                self._redis.eval(script, len(keys), *keys, str(int(self._now() * 1000))),
-            )
+            answer = await self._redis.eval(script, len(keys), *keys, str(int(self._now() * 1000)))
         except RedisError as error:
             # One line per outage: asked again in 5 s, everything is allowed until then.
             if self._down_until == 0.0:

@@ -1,0 +1,100 @@
+"""`minitik users`, `keys` and `accounts`: people, programs' keys, and connected accounts."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from minitik_dagster.cli.output import AsJson, listing, say
+from minitik_dagster.cli.session import transaction
+
+
+def register(app: typer.Typer) -> None:
+    """Add the sub-commands."""
+    users = typer.Typer(no_args_is_help=True, help="People.")
+    users.command("create")(create_user)
+    app.add_typer(users, name="users")
+    keys = typer.Typer(no_args_is_help=True, help="API keys of programs.")
+    keys.command("create")(create_key)
+    keys.command("list")(list_keys)
+    keys.command("revoke")(revoke_key)
+    app.add_typer(keys, name="keys")
+    accounts = typer.Typer(no_args_is_help=True, help="Connected platform accounts.")
+    accounts.command("list")(list_accounts)
+    app.add_typer(accounts, name="accounts")
+
+
+def create_user(
+    email: str,
+    name: Annotated[str | None, typer.Option(help="The person's name.")] = None,
+    tier: Annotated[str, typer.Option(help="FREE, PRO or BUSINESS.")] = "FREE",
+) -> None:
+    """Create a person who can be given API keys."""
+    from minitik_dagster.accounts.users import create_user as create
+    from minitik_dagster.db.types import SubscriptionTier
+
+    if tier.upper() not in SubscriptionTier.__members__:
+        raise typer.BadParameter(f"tier {tier!r} is not one of FREE, PRO, BUSINESS")
+    with transaction() as session:
+        user = create(session, email, name=name, tier=SubscriptionTier(tier.upper()))
+        say(user.id)
+
+
+def create_key(
+    user: Annotated[str, typer.Argument(help="The owner's id or e-mail address.")],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="May be repeated; default: all but admin.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Expires after so many days.")] = None,
+) -> None:
+    """Create an API key and print it: it is shown this once."""
+    from minitik_dagster.accounts import api_keys, users
+
+    with transaction() as session:
+        owner = users.find_user(session, user)
+        expires = datetime.now(UTC) + timedelta(days=days) if days else None
+        say(api_keys.create_key(session, owner.id, name, scopes=scope or (), expires_at=expires))
+
+
+def list_keys(
+    user: Annotated[str | None, typer.Option(help="Only this owner's (id or e-mail).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List keys; never their texts."""
+    from minitik_dagster.accounts import api_keys, users
+
+    with transaction() as session:
+        owner = users.find_user(session, user).id if user else None
+        found = api_keys.list_keys(session, owner)
+    listing([vars(item) for item in found], as_json=as_json, empty="no keys")
+
+
+def revoke_key(key: Annotated[str, typer.Argument(help="The key's id or shown prefix.")]) -> None:
+    """Revoke a key: it stops working at once."""
+    from minitik_dagster.accounts import api_keys
+
+    with transaction() as session:
+        changed = api_keys.revoke_key(session, key)
+    say("revoked" if changed else "was revoked before")
+
+
+def list_accounts(as_json: AsJson = False) -> None:
+    """List every connected account and what is wrong with it."""
+    from sqlalchemy import select
+
+    from minitik_dagster.db.models import Account
+
+    with transaction() as session:
+        rows = [
+            {
+                "id": account.id,
+                "platform": account.platform.value.lower(),
+                "username": account.platform_username,
+                "status": account.status.value,
+                "tokenExpiresAt": account.token_expires_at,
+                "userId": account.user_id,
+            }
+            for account in session.scalars(select(Account).order_by(Account.connected_at))
+        ]
+    listing(rows, as_json=as_json, empty="no accounts")

@@ -1,0 +1,104 @@
+"""`minitik publications` and `minitik reviews`: one post's story, and what waits for a person."""
+
+import getpass
+from typing import Annotated, Any
+
+import typer
+
+from minitik_dagster.cli.output import AsJson, listing, say
+from minitik_dagster.cli.session import transaction
+
+
+def register(app: typer.Typer) -> None:
+    """Add the sub-commands."""
+    group = typer.Typer(no_args_is_help=True, help="Posts and their step histories.")
+    group.command("show")(show)
+    app.add_typer(group, name="publications")
+    reviews = typer.Typer(no_args_is_help=True, help="Posts no platform can answer for.")
+    reviews.command("list")(list_reviews)
+    reviews.command("resolve")(resolve)
+    app.add_typer(reviews, name="reviews")
+
+
+def show(publication_id: str, as_json: AsJson = False) -> None:
+    """Show a publication's stage, times and every step that was taken for it."""
+    from sqlalchemy import select
+
+    from minitik_dagster.db.models import Publication
+    from minitik_dagster.db.tables import PublicationStep
+    from minitik_dagster.errors import NotFoundError
+
+    with transaction() as session:
+        row = session.get(Publication, publication_id)
+        if row is None:
+            raise NotFoundError(f"no publication {publication_id}")
+        facts: dict[str, Any] = {
+            "id": row.id,
+            "platform": row.platform.value.lower(),
+            "stage": row.stage,
+            "status": row.status.value,
+            "dueAt": row.due_at,
+            "committedAt": row.committed_at,
+            "acceptedAt": row.accepted_at,
+            "verifiedAt": row.verified_at,
+            "platformPostId": row.platform_post_id,
+            "attempts": row.attempts,
+            "nextAttemptAt": row.next_attempt_at,
+            "holdReason": row.hold_reason,
+            "errorCode": row.error_code,
+            "reason": row.error,
+            "fix": row.error_fix,
+        }
+        steps = [
+            {
+                "step": step.name,
+                "attempt": step.attempt,
+                "startedAt": step.started_at,
+                "endedAt": step.ended_at,
+                "outcome": step.outcome or "open",
+                "code": step.platform_code,
+                "requestId": step.request_id,
+            }
+            for step in session.scalars(
+                select(PublicationStep)
+                .where(PublicationStep.publication_id == publication_id)
+                .order_by(PublicationStep.started_at, PublicationStep.id)
+            )
+        ]
+    if as_json:
+        listing([facts | {"steps": [dict(step) for step in steps]}], as_json=True)
+        return
+    for name, value in facts.items():
+        if value is not None:
+            say(f"{name:15} {value}")
+    listing(steps, as_json=False, empty="no step was taken yet")
+
+
+def list_reviews(as_json: AsJson = False) -> None:
+    """List what waits for a person's decision."""
+    from minitik_dagster.publishing import reviews
+
+    with transaction() as session:
+        found = reviews.list_reviews(session.connection())
+    listing([vars(item) for item in found], as_json=as_json, empty="nothing waits for review")
+
+
+def resolve(
+    publication_id: str,
+    published: Annotated[
+        str | None, typer.Option("--published", help="It is public, with this id there.")
+    ] = None,
+    not_published: Annotated[
+        bool, typer.Option("--not-published", help="It is not public: send it again.")
+    ] = False,
+) -> None:
+    """Decide a review after looking at the account on the platform."""
+    from minitik_dagster.publishing import reviews
+
+    if (published is None) is not not_published:
+        raise typer.BadParameter("give --published POST-ID or --not-published")
+    with transaction() as session:
+        reviews.resolve(
+            session.connection(), publication_id, published_as=published, actor=getpass.getuser()
+        )
+    say(f"{publication_id}: {'live' if published else 'scheduled again'}")
