@@ -159,6 +159,8 @@ class Sandbox:
                 call.replace_body(b"".join(pieces))
                 self.world.spawn(self._apply_late(route, call, fault.delayMs))
                 return None
+            case "delay-before":
+                await asyncio.sleep(fault.delayMs / 1000)
             case "revoke":
                 if call.account is not None:
                     self.world.accounts.revoke(platform.name, call.account)

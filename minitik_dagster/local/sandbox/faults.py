@@ -18,10 +18,13 @@ KINDS: Final = (
     # the contract's
     "status", "delay", "drop-before", "drop-after", "error-after", "late-effect", "stale-read",
     "throttle", "revoke", "slow-processing",
-    # ours: what the call makes is accepted and fails in the platform's processing
-    "fail-processing",
+    # ours: what the call makes is accepted and fails in the platform's processing; the call has
+    # arrived, and its body is neither read nor acted on for delayMs
+    "fail-processing", "delay-before",
 )  # fmt: skip
-_NEEDS_DELAY: Final = frozenset({"delay", "late-effect", "stale-read", "slow-processing"})
+_NEEDS_DELAY: Final = frozenset(
+    {"delay", "delay-before", "late-effect", "stale-read", "slow-processing"}
+)
 _FIELDS: Final = frozenset(
     {"platform", "operation", "kind", "count", "skip", "status", "code", "delayMs", "account"}
 )

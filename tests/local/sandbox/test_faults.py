@@ -227,6 +227,38 @@ def test_delay_answers_late_what_was_done_at_once(
     assert post["publishedAt"] - call["at"] < 300
 
 
+def test_delay_before_neither_reads_nor_acts_until_it_is_over(
+    sandbox: SandboxProcess, tiktok: TikTokApp
+) -> None:
+    """A call that is on its way: seen, not done; done when the delay is over."""
+    _, url = tiktok.opened()
+    sandbox.fault("tiktok", "last_chunk", "delay-before", delayMs=400)
+    started = time.monotonic()
+    assert tiktok.put(url).status_code == 201
+    assert time.monotonic() - started >= 0.4
+    [post] = sandbox.posts_of(tiktok.account)
+    [call] = sandbox.calls(tiktok.account, "last_chunk")
+    assert post["publishedAt"] - call["at"] >= 400
+
+
+def test_a_peer_that_hangs_up_during_delay_before_has_done_nothing(
+    sandbox: SandboxProcess, tiktok: TikTokApp
+) -> None:
+    """A sender that died while its call was on its way: nothing is public, the handle is good."""
+    _, url = tiktok.opened()
+    sandbox.fault("tiktok", "last_chunk", "delay-before", delayMs=300)
+    parts = urlsplit(sandbox.base)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as peer:
+        peer.sendall(put_request(sandbox, url, VIDEO)[:-1])
+        wait_until(lambda: bool(sandbox.calls(tiktok.account, "last_chunk")), "the call's arrival")
+    called = sandbox.calls(tiktok.account, "last_chunk")[0]["at"]
+    wait_until(
+        lambda: sandbox.control("GET", "/time")["now"] > called + 400, "the end of the delay"
+    )
+    assert sandbox.posts_of(tiktok.account) == []
+    assert tiktok.put(url).status_code == 201
+
+
 def test_slow_processing_lets_one_post_take_longer(
     sandbox: SandboxProcess, tiktok: TikTokApp, youtube: YouTubeApp, instagram: InstagramApp,
     media: MediaServer,
