@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from minitik_dagster.clock import iso_z
-from minitik_dagster.errors import MinitikError
 from minitik_dagster.local.data_folder import DataFolder
 from minitik_dagster.local.demo_display import Display
 from minitik_dagster.local.demo_journey import ZONE, JourneyResult, travel
@@ -19,7 +18,7 @@ from minitik_dagster.local.errors import LocalStackError, NotReadyError, PartDie
 from minitik_dagster.local.plan import StackOptions
 from minitik_dagster.local.stack import Stack
 from minitik_dagster.local.supervisor import StopRequestedError
-from minitik_dagster.local.up import EXIT_GOOD, EXIT_INTERRUPTED, EXIT_WRONG, complain
+from minitik_dagster.local.up import EXIT_GOOD, EXIT_INTERRUPTED, EXIT_WRONG, complain, explain
 
 _DETACHED_TIMEOUT_SECONDS = 180.0
 
@@ -39,8 +38,8 @@ def run_demo(data_dir: Path, *, keep: bool, as_json: bool) -> int:
     except StopRequestedError:
         complain("stopped by a signal")
         return EXIT_INTERRUPTED
-    except MinitikError as error:
-        complain(f"{error} (logs: {folder.logs})")
+    except Exception as error:  # one clear line for the person, the trace for the curious
+        complain(f"{explain(error, folder)} (logs: {folder.logs})")
         return EXIT_WRONG
     if result.problems:
         complain(f"{'; '.join(result.problems)} (logs: {folder.logs})")

@@ -121,7 +121,7 @@ def _details(platform: Platform, given: dict[str, Any]) -> dict[str, Any]:
     details: dict[str, Any] = {"scopes": given["scopes"]}
     if platform is Platform.TIKTOK:
         # The choice a person makes on connecting: TikTok forbids one made for them.
-        details["defaults"] = {"privacy": "PUBLIC_TO_EVERYONE"}
+        details["tiktok"] = {"defaultPrivacy": "PUBLIC_TO_EVERYONE"}
     return details
 
 

@@ -2,8 +2,10 @@
 
 import os
 import sys
+import traceback
 
 from minitik_dagster.errors import MinitikError
+from minitik_dagster.local.data_folder import DataFolder
 from minitik_dagster.local.endpoints import Endpoints
 from minitik_dagster.local.plan import StackOptions
 from minitik_dagster.local.stack import Stack
@@ -25,6 +27,19 @@ def complain(text: str) -> None:
     sys.stderr.flush()
 
 
+def explain(error: Exception, folder: DataFolder) -> str:
+    """One line for any failure; what we did not foresee leaves its trace in the logs."""
+    if isinstance(error, MinitikError):
+        return str(error)
+    trace = folder.logs / "failure.log"
+    try:
+        trace.write_text("".join(traceback.format_exception(error)))
+        trace.chmod(0o600)
+    except OSError:
+        return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__} (details: {trace})"
+
+
 def run_up(options: StackOptions) -> int:
     """Start the stack, print its addresses, stop it on Ctrl-C or SIGTERM; returns the exit code."""
     stack = Stack(options, say, os.environ.copy())
@@ -38,8 +53,8 @@ def run_up(options: StackOptions) -> int:
         except StopRequestedError:
             say("stopping before everything was up …")
             code = EXIT_INTERRUPTED
-        except MinitikError as error:
-            complain(str(error))
+        except Exception as error:  # one clear line for the person, the trace for the curious
+            complain(explain(error, stack.folder))
             code = EXIT_WRONG
         finally:
             stack.stop()

@@ -80,7 +80,7 @@ def test_hosts_that_point_to_another_loopback_server_are_left_and_seeded(
 ) -> None:
     """Somebody else's emulator is used as it is."""
     hosts = {name: f"http://127.0.0.1:9{prefix}" for name, prefix in PREFIXES.items()}
-    found = plan(folder, **hosts)
+    found = plan(folder, demo=None, **hosts)
     assert found.sandbox is None
     assert found.seeds
     assert {name: found.environment[name] for name in hosts} == hosts
