@@ -110,11 +110,12 @@ class Lane:
 
     @asynccontextmanager
     async def cell(
-        self, origin: str, *, stalest: bool = False
+        self, origin: str, *, to_warm: bool = False
     ) -> AsyncIterator[httpx2.AsyncHTTPTransport]:
-        """Lend the most recently used idle connection to `origin` (or the stalest), or a new one.
+        """Lend the most recently used idle connection to `origin`, or a new one.
 
-        Raises LaneFullError when none comes free within LANE_WAIT_SECONDS.
+        `to_warm` lends the stalest, and a new one where all idle ones are fresh. Raises
+        LaneFullError when none comes free within LANE_WAIT_SECONDS.
         """
         if self._room.locked():
             try:
@@ -125,7 +126,10 @@ class Lane:
         else:
             await self._room.acquire()
         idle = self._idle.setdefault(origin, [])
-        cell = idle.pop(0 if stalest else -1) if idle else _Cell()
+        if to_warm:
+            cell = idle.pop(0) if len(idle) > self.fresh(origin) else _Cell()
+        else:
+            cell = idle.pop() if idle else _Cell()
         answered = False
         try:
             yield cell.transport
@@ -265,7 +269,9 @@ class PlatformHttp:
 
     async def warm(self, url: str, count: int) -> None:
         """Open connections to `url`'s host for `count` commits at once; failures do not matter."""
-        await asyncio.gather(*(self._head(_origin(url)) for _ in range(count)))
+        origin = _origin(url)
+        missing = count - self._lanes[LaneName.COMMIT].fresh(origin)
+        await asyncio.gather(*(self._head(origin) for _ in range(missing)))
 
     async def keep_ready(self, url: str) -> None:
         """See that one more open connection stands ready for a commit in the next seconds."""
@@ -284,7 +290,7 @@ class PlatformHttp:
             },
         )
         try:
-            async with self._lanes[LaneName.COMMIT].cell(origin, stalest=True) as transport:
+            async with self._lanes[LaneName.COMMIT].cell(origin, to_warm=True) as transport:
                 await _exchange(transport, request)
         except (httpx2.TransportError, LaneFullError, OSError):
             # The commit opens its own connection then, a little later.

@@ -4,10 +4,9 @@ engine.md, "TikTok, FILE_UPLOAD", and platforms.md section 1 are the rules.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -26,9 +25,7 @@ from minitik_dagster.platforms.chunks import ChunkPlan, plan_chunks
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import PlatformHttp
 from minitik_dagster.platforms.limits import (
-    MEDIA_LIMITS,
     TIKTOK_QUERY_BATCH,
-    TIKTOK_TITLE_UTF16_UNITS,
 )
 from minitik_dagster.platforms.options import TikTokOptions, read_options
 from minitik_dagster.platforms.port import (
@@ -51,6 +48,7 @@ from minitik_dagster.platforms.tiktok_outcomes import (
     classify_failure,
     classify_upload,
 )
+from minitik_dagster.platforms.tiktok_post import check_size, post_info
 
 UPLOAD_URL_LIFETIME = timedelta(hours=1)
 # R2: past the URL's hour and this margin, an upload that reads unpublished can never be completed.
@@ -74,14 +72,12 @@ class TikTokClient:
         self, post: Post, media: MediaSource, handle: Handle | None, desk: Desk
     ) -> Handle:
         """Open the post, send every chunk but the last, and hold that one on local disk."""
-        _check_size(media.size)
+        check_size(media.size)
         plan = plan_chunks(media.size)
         if handle is None:
             handle = await self._open(post, plan, desk)
-        elif handle.expires_at is not None and desk.now() >= handle.expires_at:
-            raise HandleDeadError("the TikTok upload URL has expired", code="upload_url_expired")
-        elif handle.progress.get("size") != media.size:
-            raise HandleDeadError("the file is not the one the upload was opened for", code="size")
+        else:
+            handle = await self._take_up(handle, plan, desk)
         if _sent(handle) < plan.count - 1:
             async with desk.step("upload") as record:
                 handle = await self._upload(media, handle, plan, desk)
@@ -91,11 +87,26 @@ class TikTokClient:
             return handle
         return await desk.save_handle(_ready(handle))
 
+    async def _take_up(self, handle: Handle, plan: ChunkPlan, desk: Desk) -> Handle:
+        """Go on with a stored handle, from where TikTok says the upload stands."""
+        if handle.expires_at is not None and desk.now() >= handle.expires_at:
+            raise HandleDeadError("the TikTok upload URL has expired", code="upload_url_expired")
+        if handle.progress.get("size") != plan.size:
+            raise HandleDeadError("the file is not the one the upload was opened for", code="size")
+        if _sent(handle) >= plan.count - 1:
+            return handle
+        # Asked first: a server that refuses a chunk early may cut before its 416 can be read.
+        status = await self._calls.status(await desk.token(), _publish_id(handle))
+        if status.state == "FAILED":
+            raise classify_failure(status.fail_reason)
+        stored = plan.chunks_stored(status.uploaded_bytes or 0)
+        return handle if stored is None else handle.with_progress(sent=min(stored, plan.count - 1))
+
     async def _open(self, post: Post, plan: ChunkPlan, desk: Desk) -> Handle:
         options = read_options(TikTokOptions, Platform.TIKTOK, post.options)
         token = await desk.token()
         creator = (await self._calls.creator_info(token)).values
-        info = _post_info(post, options, creator)
+        info = post_info(post, options, creator)
         async with desk.step("init") as record:
             publish_id, upload_url, log_id = await self._calls.init(token, info, plan)
             record.answered("ok", log_id, chunks=plan.count)
@@ -273,66 +284,6 @@ class TikTokClient:
             error.expired = True
             raise error
         return await self._calls.refresh(refresh_token)
-
-
-def _check_size(size: int) -> None:
-    most = MEDIA_LIMITS[Platform.TIKTOK].max_bytes
-    if not 0 < size <= most:
-        raise RejectedError(
-            f"the file has {size:,} bytes; TikTok takes 1 to {most:,}",
-            code="file_size",
-            fix="upload a smaller file" if size else "upload a file that is not empty",
-        )
-
-
-def _post_info(post: Post, options: TikTokOptions, creator: Mapping[str, Any]) -> dict[str, Any]:
-    """Build init's post_info within what the creator may do now; RejectedError where it cannot."""
-    offered = [str(level) for level in creator.get("privacy_level_options") or []]
-    if options.privacy is None:
-        raise RejectedError(
-            "no TikTok privacy level was chosen",
-            code="privacy_missing",
-            fix=f"set options.tiktok.privacy to one of: {', '.join(offered)}",
-        )
-    if options.privacy not in offered:
-        raise RejectedError(
-            f"the account does not offer the privacy level {options.privacy}",
-            code="privacy_level_option_mismatch",
-            fix=f"set options.tiktok.privacy to one of: {', '.join(offered)}",
-        )
-    longest = whole_number(creator.get("max_video_post_duration_sec"))
-    if (
-        longest is not None
-        and post.duration is not None
-        and post.duration.total_seconds() > longest
-    ):
-        raise RejectedError(
-            f"the video lasts {post.duration.total_seconds():.1f} s; "
-            f"TikTok lets this account post up to {longest} s",
-            code="duration_check_failed",
-            fix="cut the video",
-        )
-    units = len(post.caption.encode("utf-16-le")) // 2
-    if units > TIKTOK_TITLE_UTF16_UNITS:
-        raise RejectedError(
-            f"the caption has {units} UTF-16 units; TikTok takes {TIKTOK_TITLE_UTF16_UNITS}",
-            code="caption_length",
-            fix="shorten the caption",
-        )
-    info: dict[str, Any] = {
-        "privacy_level": options.privacy,
-        "title": post.caption,
-        # What the creator switched off at TikTok stays off.
-        "disable_comment": options.disable_comment or bool(creator.get("comment_disabled")),
-        "disable_duet": options.disable_duet or bool(creator.get("duet_disabled")),
-        "disable_stitch": options.disable_stitch or bool(creator.get("stitch_disabled")),
-        "brand_content_toggle": options.brand_content,
-        "brand_organic_toggle": options.brand_organic,
-        "is_aigc": options.is_aigc,
-    }
-    if options.cover_timestamp_ms is not None:
-        info["video_cover_timestamp_ms"] = options.cover_timestamp_ms
-    return info
 
 
 def _settled(status: Status, handle: Handle) -> Finding | None:

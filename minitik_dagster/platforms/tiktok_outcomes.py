@@ -72,11 +72,11 @@ API_CODES: Mapping[str, Rule] = {
         "choose one of the levels that the account offers",
     ),
     "invalid_publish_id": Rule(
-        Class.HANDLE_DEAD, "TikTok does not know the publish_id", refusal=False
+        Class.HANDLE_DEAD, "TikTok does not know the post that was begun", refusal=False
     ),
     "token_not_authorized_for_specified_publish_id": Rule(
         Class.REJECTED,
-        "the publish_id belongs to another TikTok account",
+        "the post was begun for another TikTok account",
         "reconnect the account that the post was prepared for",
     ),
     "publish_not_cancellable": Rule(Class.REJECTED, "the post can no longer be cancelled"),

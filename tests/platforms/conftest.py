@@ -19,7 +19,7 @@ from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.platforms.port import PlatformClient, Post
 from minitik_dagster.platforms.registry import PlatformClients
 from minitik_dagster.settings import Settings
-from platforms.doubles import FileMedia, MemoryDesk
+from tests.platforms.doubles import FileMedia, MemoryDesk
 
 SMALL_BYTES = 400_000
 # Two chunks for TikTok: the smallest file that is cut is 10,485,760 bytes.
@@ -136,7 +136,7 @@ async def clients(sandbox: SandboxServer) -> AsyncIterator[PlatformClients]:
     """Clients of all three platforms, pointed at a sandbox that processes quickly."""
     sandbox.set_limits(**_QUICK)
     values = {name.lower(): value for name, value in sandbox.environment.items()}
-    async with PlatformClients(Settings(**values)) as clients:
+    async with PlatformClients(Settings.model_validate(values)) as clients:
         yield clients
     sandbox.call("DELETE", "/_sandbox/limits")
 
