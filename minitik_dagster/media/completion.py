@@ -33,16 +33,9 @@ from minitik_dagster.media.object_store import (
     StoredPart,
     UploadGoneError,
 )
+from minitik_dagster.media.parts import clean_etag, part_length, record_parts, recorded_parts
 from minitik_dagster.media.probe import Probe, probe
-from minitik_dagster.media.uploads import (
-    COMPLETION_LEASE,
-    clean_etag,
-    end_without_file,
-    find_upload,
-    part_length,
-    record_parts,
-    recorded_parts,
-)
+from minitik_dagster.media.uploads import COMPLETION_LEASE, end_without_file, find_upload
 from minitik_dagster.media.verdicts import Verdict, judge_all
 
 _UPLOAD_AGAIN: Final = "Get fresh URLs with GET …/resume and send the part again."
@@ -280,7 +273,7 @@ def _check_numbers(told: Mapping[int, str], upload: UploadSession) -> None:
             *[
                 FieldProblem(
                     f"parts[{number}]",
-                    f"{number} is not a part of this upload.",
+                    f"The upload has no part {number}.",
                     f"Use 1 to {upload.total_chunks}.",
                 )
                 for number in strange
@@ -301,7 +294,7 @@ def _checked_as_listed(claim: _Claim, listed: Sequence[StoredPart]) -> tuple[Sto
             problems.append(
                 FieldProblem(
                     f"parts[{number}]",
-                    f"has {part.size} bytes, {length} were announced.",
+                    f"Part {number} has {part.size} bytes, {length} were announced.",
                     _UPLOAD_AGAIN,
                 )
             )
@@ -309,7 +302,7 @@ def _checked_as_listed(claim: _Claim, listed: Sequence[StoredPart]) -> tuple[Sto
             problems.append(
                 FieldProblem(
                     f"parts[{number}].etag",
-                    f"{told.etag} was told, the object store has {part.etag}.",
+                    f"Part {number}: ETag {told.etag} was told, the object store has {part.etag}.",
                     "Send the ETag of the part as it was last uploaded, or leave it out.",
                 )
             )
@@ -331,7 +324,7 @@ def _checked_as_told(claim: _Claim) -> tuple[StoredPart, ...]:
             problems.append(
                 FieldProblem(
                     f"parts[{number}].etag",
-                    "is needed: this object store cannot list its parts.",
+                    f"Part {number} needs its ETag: this object store cannot list parts.",
                     f"PUT …/chunk/{number} with the ETag header of the part's answer.",
                 )
             )
@@ -343,4 +336,4 @@ def _checked_as_told(claim: _Claim) -> tuple[StoredPart, ...]:
 
 
 def _missing(number: int) -> FieldProblem:
-    return FieldProblem(f"parts[{number}]", "has not been uploaded.", _UPLOAD_AGAIN)
+    return FieldProblem(f"parts[{number}]", f"Part {number} has not been uploaded.", _UPLOAD_AGAIN)

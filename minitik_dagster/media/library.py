@@ -155,7 +155,7 @@ def _read_cursor(wanted: Filter) -> tuple[Any, str]:
         raise InvalidInputError(
             FieldProblem(
                 "cursor",
-                "is not a cursor of this listing.",
+                "The cursor is not of this listing.",
                 "Use nextCursor of the page before, with the same sortBy.",
             )
         ) from None

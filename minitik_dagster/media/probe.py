@@ -184,7 +184,7 @@ def _explain(code: str, detail: str) -> tuple[str, str]:
             f"the file is not a video: it holds {detail}",
             "Upload an MP4, MOV or WebM video; renaming a file does not change what it is.",
         ),
-        "container": (f"the file is {detail}, which no platform takes", export),
+        "container": (f"the file is {detail}, which is not taken here", export),
         "no_video_stream": (f"the file has no video stream ({detail})", "Upload a video file."),
         "no_index": (
             "the file has no index (moov): its recording or its upload was cut short",

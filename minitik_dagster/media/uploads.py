@@ -12,15 +12,12 @@ session's row stays as the record of what happened.
 """
 
 import math
-import re
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import delete, exists, or_, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from minitik_dagster.clock import Clock, SystemClock
@@ -32,25 +29,23 @@ from minitik_dagster.errors import (
     FieldProblem,
     InvalidInputError,
     NotFoundError,
-    RuleRefusedError,
     StateConflictError,
 )
 from minitik_dagster.ids import new_id
-from minitik_dagster.media.facts import MIME_TYPES
 from minitik_dagster.media.keys import content_key
+from minitik_dagster.media.new_upload import NewUpload
 from minitik_dagster.media.object_store import ObjectStore, StoredPart, UploadGoneError
+from minitik_dagster.media.parts import (
+    chunk_size_for,
+    clean_etag,
+    part_length,
+    record_parts,
+    recorded_parts,
+)
 
-MIB: Final = 1024 * 1024
-MAX_FILE_BYTES: Final = 1024 * MIB
-CHUNK_BYTES: Final = 8 * MIB  # S3's least is 5 MiB, except for the last part
-MAX_PARTS: Final = 10_000
 UPLOAD_LIFETIME: Final = timedelta(hours=24)
 # A completion that is older than this was cut off (its process was killed) and may be taken over.
 COMPLETION_LEASE: Final = timedelta(minutes=5)
-TITLE_MAX_CHARACTERS: Final = 500
-DESCRIPTION_MAX_CHARACTERS: Final = 5_000
-FILENAME_MAX_CHARACTERS: Final = 1_000
-_ETAG = re.compile(r"[0-9A-Fa-f]{32}(-[0-9]{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -73,53 +68,6 @@ class OpenUpload:
     total_chunks: int
     chunk_urls: tuple[ChunkUrl, ...]
     parts: tuple[StoredPart, ...] = ()
-
-
-@dataclass(frozen=True)
-class NewUpload:
-    """What a person wants to upload; `file_size` in bytes."""
-
-    title: str
-    filename: str
-    mime_type: str
-    file_size: int
-    description: str | None = None
-
-    def check(self) -> None:
-        """Raise InvalidInputError or RuleRefusedError that names every bad field."""
-        problems = [
-            *_text_problems("title", self.title, TITLE_MAX_CHARACTERS),
-            *_text_problems("filename", self.filename, FILENAME_MAX_CHARACTERS),
-            *_text_problems(
-                "description", self.description or "-", DESCRIPTION_MAX_CHARACTERS, lines=True
-            ),
-        ]
-        if self.mime_type not in MIME_TYPES:
-            problems.append(
-                FieldProblem(
-                    "mimeType",
-                    f"{self.mime_type[:80]!r} is not taken.",
-                    f"Use one of {', '.join(MIME_TYPES)}.",
-                )
-            )
-        if self.file_size <= 0:
-            problems.append(
-                FieldProblem(
-                    "fileSize",
-                    f"{self.file_size}: the file is empty.",
-                    "Choose a video file that has content.",
-                )
-            )
-        if problems:
-            raise InvalidInputError(*problems)
-        if self.file_size > MAX_FILE_BYTES:
-            raise RuleRefusedError(
-                FieldProblem(
-                    "fileSize",
-                    f"{self.file_size} bytes are more than {MAX_FILE_BYTES} (1 GiB).",
-                    "Export it with a lower bitrate or make it shorter.",
-                )
-            )
 
 
 class Uploads:
@@ -206,7 +154,7 @@ class Uploads:
             raise InvalidInputError(
                 FieldProblem(
                     "partNumber",
-                    f"{number} is not a part of this upload.",
+                    f"The upload has no part {number}.",
                     f"Use 1 to {upload.total_chunks}.",
                 )
             )
@@ -296,19 +244,6 @@ class Uploads:
         )
 
 
-def chunk_size_for(file_size: int) -> int:
-    """Bytes per part: 8 MiB, or as many whole MiB as keep the upload within 10,000 parts."""
-    least = math.ceil(file_size / MAX_PARTS / MIB) * MIB
-    return max(CHUNK_BYTES, least)
-
-
-def part_length(upload: UploadSession, number: int) -> int:
-    """Bytes of part `number`: all are alike but the last."""
-    if number < upload.total_chunks:
-        return upload.chunk_size
-    return upload.file_size - upload.chunk_size * (upload.total_chunks - 1)
-
-
 def find_upload(
     session: Session, user_id: str, wanted: str, *, lock: bool = False
 ) -> UploadSession:
@@ -335,39 +270,6 @@ def is_plain_id(text: str) -> bool:
     return 0 < len(text) <= 128 and text.isprintable() and text.isascii()
 
 
-def recorded_parts(session: Session, upload_id: str) -> tuple[StoredPart, ...]:
-    """The parts the client told of, in order."""
-    rows = session.scalars(
-        select(UploadPart)
-        .where(UploadPart.upload_session_id == upload_id)
-        .order_by(UploadPart.part_number)
-    )
-    return tuple(StoredPart(row.part_number, row.etag or "", row.size) for row in rows)
-
-
-def record_parts(
-    session: Session, upload_id: str, parts: Iterable[StoredPart], clock: Clock
-) -> None:
-    """Write parts over what is there; an ETag once told is not forgotten."""
-    for part in parts:
-        statement = insert(UploadPart).values(
-            upload_session_id=upload_id,
-            part_number=part.number,
-            etag=part.etag or None,
-            size=part.size,
-            confirmed_at=clock.now(),
-        )
-        new = statement.excluded
-        changed = {"size": new.size, "confirmedAt": new.confirmedAt}
-        if part.etag:
-            changed["etag"] = new.etag
-        session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["uploadSessionId", "partNumber"], set_=changed
-            )
-        )
-
-
 def end_without_file(session: Session, upload: UploadSession, status: str, clock: Clock) -> None:
     """Close the session and take back its content row, unless something already hangs on that."""
     upload.status = status
@@ -382,41 +284,3 @@ def end_without_file(session: Session, upload: UploadSession, status: str, clock
             ~exists().where(ScheduledJob.content_id == upload.content_id),
         )
     )
-
-
-def clean_etag(etag: str, field: str) -> str:
-    """Return an ETag without quotes; InvalidInputError when it cannot be one."""
-    text = etag.strip().removeprefix("W/").strip('"')
-    if not _ETAG.fullmatch(text):
-        raise InvalidInputError(
-            FieldProblem(
-                field,
-                f"{etag[:80]!r} is not an ETag.",
-                "Send the ETag header of the answer to the part's PUT, or leave it out.",
-            )
-        )
-    return text.lower()
-
-
-def _text_problems(
-    field: str, text: str, maximum: int, *, lines: bool = False
-) -> Sequence[FieldProblem]:
-    problem, fix = "", ""
-    allowed = "\n\r\t" if lines else ""
-    if not text.strip():
-        problem, fix = "is empty.", "Give at least one character."
-    elif len(text) > maximum:
-        problem, fix = f"has {len(text)} characters.", f"Use {maximum} at most."
-    elif any(ord(char) < 32 and char not in allowed for char in text) and field != "filename":
-        problem, fix = "holds control characters.", "Remove them."
-    elif not _is_encodable(text):
-        problem, fix = "holds half of a character (a lone surrogate).", "Send valid Unicode."
-    return [FieldProblem(field, problem, fix)] if problem else []
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -21,7 +21,7 @@ from tests.media.scene import Scene
 
 @pytest.fixture
 def store(s3_endpoint: str, s3_bucket: str) -> ObjectStore:
-    """This test's own bucket."""
+    """A bucket of the test's own."""
     return ObjectStore(bucket=s3_bucket, endpoint_url=s3_endpoint)
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from localbucket import S3_NAMESPACE, S3Handler, object_etag
 
 
-class ListingHandler(S3Handler):
+class ListingHandler(S3Handler):  # type: ignore[misc]  # localbucket has no types
     """Answers ListParts as the Amazon S3 API reference says, `max-parts` at a time."""
 
     max_parts = 2

@@ -11,8 +11,9 @@ from minitik_dagster.clock import MovableClock
 from minitik_dagster.db.models import Content
 from minitik_dagster.db.tables import UploadPart, UploadSession
 from minitik_dagster.media.completion import Completion
+from minitik_dagster.media.new_upload import NewUpload
 from minitik_dagster.media.object_store import ObjectStore
-from minitik_dagster.media.uploads import NewUpload, OpenUpload, Uploads
+from minitik_dagster.media.uploads import OpenUpload, Uploads
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from minitik_dagster.errors import (
 )
 from minitik_dagster.media.completion import Completion
 from minitik_dagster.media.object_store import ObjectStore
-from minitik_dagster.media.uploads import MIB
+from minitik_dagster.media.parts import MIB
 from tests.media.scene import Scene, sha256
 from tests.media.videos import make_video
 

@@ -12,8 +12,10 @@ from minitik_dagster.errors import (
     RuleRefusedError,
     StateConflictError,
 )
+from minitik_dagster.media.new_upload import NewUpload
 from minitik_dagster.media.object_store import ObjectStore
-from minitik_dagster.media.uploads import MIB, NewUpload, Uploads, chunk_size_for
+from minitik_dagster.media.parts import MIB, chunk_size_for
+from minitik_dagster.media.uploads import Uploads
 from tests.media.scene import Scene
 
 GIB = 1024 * MIB

@@ -7,6 +7,7 @@ from sqlalchemy.orm import sessionmaker
 
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, StoreDep
+from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.content import (
     AbortedUploadView,
     BeginUpload,
@@ -33,8 +34,8 @@ Writer = Annotated[Caller, Depends(require_scope("content:write"))]
 Reader = Annotated[Caller, Depends(require_scope("content:read"))]
 
 
-@router.post("", status_code=201)
-@router.post("/upload/init", status_code=201)
+@router.post("", status_code=201, responses=problems(422))
+@router.post("/upload/init", status_code=201, responses=problems(422))
 def begin_upload(
     body: BeginUpload, caller: Writer, store: StoreDep, transaction: SessionDep
 ) -> UploadView:
@@ -42,7 +43,7 @@ def begin_upload(
     return UploadView.of(Uploads(store).begin(transaction, caller.user_id, body.wanted()))
 
 
-@router.get("/upload/{upload_id}/resume")
+@router.get("/upload/{upload_id}/resume", responses=problems(404, 409))
 def resume_upload(
     upload_id: str, caller: Writer, store: StoreDep, transaction: SessionDep
 ) -> ResumedUploadView:
@@ -50,7 +51,7 @@ def resume_upload(
     return ResumedUploadView.of(Uploads(store).resume(transaction, caller.user_id, upload_id))
 
 
-@router.put("/upload/{upload_id}/chunk/{part_number}")
+@router.put("/upload/{upload_id}/chunk/{part_number}", responses=problems(404, 409))
 def confirm_part(
     upload_id: str,
     part_number: int,
@@ -70,7 +71,7 @@ def confirm_part(
     )
 
 
-@router.post("/upload/{upload_id}/complete")
+@router.post("/upload/{upload_id}/complete", responses=problems(404, 409, 422))
 def complete_upload(
     upload_id: str,
     caller: Writer,
@@ -85,7 +86,7 @@ def complete_upload(
     return CompletedUploadView.with_verdicts(done.content, done.verdicts, store)
 
 
-@router.delete("/upload/{upload_id}/abort")
+@router.delete("/upload/{upload_id}/abort", responses=problems(404, 409))
 def abort_upload(
     upload_id: str, caller: Writer, store: StoreDep, transaction: SessionDep
 ) -> AbortedUploadView:
@@ -96,7 +97,7 @@ def abort_upload(
     )
 
 
-@router.get("")
+@router.get("", responses=problems())
 def list_library(
     query: Annotated[ContentQuery, Query()],
     caller: Reader,
@@ -118,7 +119,7 @@ def list_library(
     )
 
 
-@router.get("/{content_id}")
+@router.get("/{content_id}", responses=problems(404))
 def read_content(
     content_id: str, caller: Reader, store: StoreDep, transaction: SessionDep
 ) -> ContentDetailView:

@@ -11,8 +11,9 @@ from minitik_dagster.db.models import Content
 from minitik_dagster.db.types import ContentStatus, Platform
 from minitik_dagster.media.facts import MediaFacts
 from minitik_dagster.media.library import LIMIT_DEFAULT, LIMIT_MAX, SortBy, SortOrder
+from minitik_dagster.media.new_upload import MAX_FILE_BYTES, NewUpload
 from minitik_dagster.media.object_store import ObjectStore
-from minitik_dagster.media.uploads import MAX_FILE_BYTES, NewUpload, OpenUpload
+from minitik_dagster.media.uploads import OpenUpload
 from minitik_dagster.media.verdicts import Finding, Verdict
 
 Instant = Annotated[datetime, PlainSerializer(iso_z, return_type=str)]
