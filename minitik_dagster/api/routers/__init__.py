@@ -2,4 +2,11 @@
 
 from fastapi import APIRouter
 
-ROUTERS: tuple[APIRouter, ...] = ()
+from minitik_dagster.api.routers import accounts, content, publishing, scheduling
+
+ROUTERS: tuple[APIRouter, ...] = (
+    content.router,
+    scheduling.router,
+    publishing.router,
+    accounts.router,
+)

@@ -1,0 +1,56 @@
+"""`/api/accounts`: which accounts the caller has connected."""
+
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Depends
+
+from minitik_dagster.accounts.directory import AccountFacts, list_accounts
+from minitik_dagster.api.auth import Caller, require_scope
+from minitik_dagster.api.dependencies import SessionDep
+from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.schemas.base import Instant, View
+from minitik_dagster.db.types import AccountStatus, Platform
+
+router = APIRouter(prefix="/api/accounts", tags=["accounts"])
+
+
+class CapabilitiesView(View):
+    """What can be done with the account now; `delete` = the platform's API can delete a post."""
+
+    publish: bool
+    delete: bool
+    metrics: bool
+
+
+class AccountView(View):
+    """A connected account."""
+
+    id: str
+    platform: Platform
+    platform_account_id: str
+    username: str | None
+    status: AccountStatus
+    token_expires_at: Instant | None
+    scopes: list[str]
+    capabilities: CapabilitiesView
+
+    @classmethod
+    def of(cls, facts: AccountFacts) -> Self:
+        """Show an account."""
+        return cls.model_validate(facts, from_attributes=True)
+
+
+class AccountsView(View):
+    """The caller's accounts."""
+
+    accounts: list[AccountView]
+
+
+@router.get("", responses=problems())
+def list_connected_accounts(
+    caller: Annotated[Caller, Depends(require_scope("accounts:read"))], session: SessionDep
+) -> AccountsView:
+    """List the caller's accounts, the oldest connection first."""
+    return AccountsView(
+        accounts=[AccountView.of(facts) for facts in list_accounts(session, caller.user_id)]
+    )

@@ -1,0 +1,106 @@
+"""`/api/scheduling`: schedule, list, read, move and cancel."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from minitik_dagster.api.auth import AdminDep, Caller, require_scope
+from minitik_dagster.api.dependencies import SessionDep
+from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.schemas.scheduling import (
+    ChangeBody,
+    JobPageView,
+    QueueMetricsView,
+    ScheduleBody,
+    ScheduledJobView,
+)
+from minitik_dagster.db.types import JobStatus
+from minitik_dagster.errors import FieldProblem, InvalidInputError
+from minitik_dagster.scheduling.changes import Change, cancel, change
+from minitik_dagster.scheduling.counts import queue_metrics
+from minitik_dagster.scheduling.instants import resolve
+from minitik_dagster.scheduling.jobs import PAGE_LIMIT, get_job, list_jobs
+from minitik_dagster.scheduling.schedule import schedule
+
+router = APIRouter(prefix="/api/scheduling", tags=["scheduling"])
+
+Reader = Annotated[Caller, Depends(require_scope("publish:read"))]
+Writer = Annotated[Caller, Depends(require_scope("publish:write"))]
+
+
+@router.post("", status_code=201, responses=problems(404, 422))
+def schedule_post(body: ScheduleBody, caller: Writer, session: SessionDep) -> ScheduledJobView:
+    """Schedule a content on some accounts at one instant: all of them or none."""
+    made = schedule(
+        session,
+        body.wish(caller.user_id),
+        body.when(),
+        priority=body.priority,
+        max_lateness=body.lateness,
+    )
+    return ScheduledJobView.created(made)
+
+
+@router.get("", responses=problems())
+def list_scheduled_jobs(
+    caller: Reader,
+    session: SessionDep,
+    status: JobStatus | None = None,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 20,
+) -> JobPageView:
+    """List the caller's jobs, the latest instant first."""
+    found = list_jobs(session, caller.user_id, status=status, page=page, limit=limit)
+    return JobPageView.of(found, page, limit)
+
+
+@router.get("/stats", responses=problems())
+def read_queue_metrics(_admin: AdminDep, session: SessionDep) -> QueueMetricsView:
+    """Count what stands in each queue (admin)."""
+    return QueueMetricsView.of(queue_metrics(session))
+
+
+@router.get("/{job_id}", responses=problems(404))
+@router.get("/jobs/{job_id}", responses=problems(404))
+def read_scheduled_job(job_id: str, caller: Reader, session: SessionDep) -> ScheduledJobView:
+    """Read one job."""
+    return ScheduledJobView.of(get_job(session, caller.user_id, job_id))
+
+
+@router.patch("/{job_id}", responses=problems(404, 409, 422))
+@router.patch("/jobs/{job_id}", responses=problems(404, 409, 422))
+def change_scheduled_job(
+    job_id: str, body: ChangeBody, caller: Writer, session: SessionDep
+) -> ScheduledJobView:
+    """Move or change a job, up to the commit call: all of its posts or none."""
+    change(session, caller.user_id, job_id, _change_of(body))
+    return ScheduledJobView.of(get_job(session, caller.user_id, job_id))
+
+
+@router.delete("/{job_id}", responses=problems(404, 409))
+@router.delete("/jobs/{job_id}", responses=problems(404, 409))
+def cancel_scheduled_job(job_id: str, caller: Writer, session: SessionDep) -> ScheduledJobView:
+    """Cancel what of a job has not been sent."""
+    cancel(session, caller.user_id, job_id)
+    return ScheduledJobView.of(get_job(session, caller.user_id, job_id))
+
+
+def _change_of(body: ChangeBody) -> Change:
+    if not body.model_fields_set:
+        raise InvalidInputError(
+            FieldProblem("body", "changes nothing", "send scheduledAt, priority, options, …")
+        )
+    if body.scheduled_at is None and (body.timezone or body.disambiguation):
+        raise InvalidInputError(
+            FieldProblem("scheduledAt", "is missing beside timezone", "send the new time too")
+        )
+    when = None
+    if body.scheduled_at is not None:
+        when = resolve(body.scheduled_at, body.timezone, disambiguation=body.disambiguation)
+    return Change(
+        when=when,
+        priority=body.priority,
+        max_lateness=timedelta(seconds=body.max_lateness) if body.max_lateness else None,
+        options=body.options,
+    )

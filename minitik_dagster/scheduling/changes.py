@@ -1,0 +1,229 @@
+"""Cancel and move: honoured up to the commit call, refused with the truth after it.
+
+The row lock is the one that the engine's commit transaction takes (engine.md R6). Revision and lease
+token rise, so a dispatcher that prepares the post loses its lease and can commit nothing old.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from minitik_dagster.db.models import Account, Content, Publication, ScheduledJob
+from minitik_dagster.db.stages import FINAL, STATUS_OF, Stage
+from minitik_dagster.db.types import JobPriority, to_db
+from minitik_dagster.errors import (
+    FieldProblem,
+    InvalidInputError,
+    NotFoundError,
+    RuleRefusedError,
+    StateConflictError,
+)
+from minitik_dagster.scheduling.choices import check_shape, resolve_options
+from minitik_dagster.scheduling.instants import ZonedInstant, check_window
+from minitik_dagster.scheduling.lead import prepare_at
+from minitik_dagster.scheduling.rollup import LOCK_CONTENT, ROLL_UP_CONTENT, ROLL_UP_JOB
+from minitik_dagster.scheduling.rules import is_id
+from minitik_dagster.scheduling.schedule import database_now, notify_if_soon
+
+_CHANGEABLE: Final = frozenset(
+    {
+        Stage.SCHEDULED,
+        Stage.PREPARING,
+        Stage.PREPARED,
+        Stage.HELD,
+        Stage.PARKED,
+        Stage.PAUSED,
+    }
+)
+_SAYING: Final = {
+    Stage.COMMITTING: "being sent",
+    Stage.UNKNOWN: "being settled: its answer was lost and the platform is being asked",
+    Stage.REVIEW: "waiting for a person's review",
+    Stage.CONFIRMING: "already sent",
+    Stage.LIVE: "already live",
+    Stage.REMOVED: "already sent",
+    Stage.FAILED: "already failed",
+    Stage.CANCELLED: "already cancelled",
+}
+_OPEN_COMMITS: Final = text(
+    """
+    SELECT "publicationId" FROM publication_steps
+    WHERE "publicationId" = ANY(:ids) AND "canPublish" AND "endedAt" IS NULL
+    """
+)
+_DROP_HANDLES: Final = text(
+    """
+    UPDATE handles SET state = 'dropped', "updatedAt" = :now
+    WHERE "publicationId" = ANY(:ids) AND state = 'active'
+    """
+)
+# What the content still waits for; empty when nothing is left.
+_NEXT_DUE: Final = text(
+    """
+    UPDATE contents SET "scheduledAt" = (
+        SELECT min("dueAt") FROM publications
+        WHERE "contentId" = :content_id AND stage NOT IN ('live','failed','cancelled','removed'))
+    WHERE id = :content_id
+    """
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to change of a job; None leaves it as it is."""
+
+    when: ZonedInstant | None = None
+    priority: JobPriority | None = None
+    max_lateness: timedelta | None = None
+    options: dict[str, Any] | None = None
+
+
+def cancel(session: Session, user_id: str, job_id: str) -> None:
+    """Cancel what of a job has not been sent; the caller's transaction commits it.
+
+    Raises NotFoundError, and StateConflictError when something is being sent or nothing is left.
+    """
+    job, publications = _locked(session, user_id, job_id)
+    waiting = [item for item in publications if Stage(item.stage or "") not in FINAL]
+    changeable = _require_changeable(session, waiting or publications)
+    now = database_now(session)
+    for item in changeable:
+        _take_back(item, now)
+        item.stage = Stage.CANCELLED.value
+        item.status = STATUS_OF[Stage.CANCELLED]
+        item.error = "cancelled before it was sent"
+        item.error_code = "cancelled"
+        item.error_fix = None
+        item.hold_reason = None
+    session.flush()
+    session.execute(_DROP_HANDLES, {"ids": [item.id for item in changeable], "now": to_db(now)})
+    _roll_up(session, job)
+
+
+def change(session: Session, user_id: str, job_id: str, wanted: Change) -> None:
+    """Move a job, or change its priority, lateness or options; all of its posts or none.
+
+    Raises NotFoundError, InvalidInputError (a past instant, bad options), RuleRefusedError, and
+    StateConflictError when one of its posts has been sent, is being sent, or has ended.
+    """
+    job, publications = _locked(session, user_id, job_id)
+    kept = [item for item in publications if item.stage != Stage.CANCELLED.value]
+    changeable = _require_changeable(session, kept or publications)
+    now = database_now(session)
+    if wanted.when is not None:
+        check_window(wanted.when, now)
+        job.scheduled_at, job.timezone = wanted.when.at, wanted.when.zone
+    if wanted.priority is not None:
+        job.priority = wanted.priority
+    job.updated_at = now
+    content = session.get_one(Content, job.content_id)
+    for item in changeable:
+        _take_back(item, now)
+        if Stage(item.stage or "") in {Stage.PREPARING, Stage.PREPARED}:
+            item.stage = Stage.SCHEDULED.value
+            item.status = STATUS_OF[Stage.SCHEDULED]
+        item.due_at = job.scheduled_at
+        item.prepare_at = prepare_at(item.platform, job.scheduled_at, content.file_size or 0)
+        item.priority = job.priority
+        if wanted.max_lateness is not None:
+            item.max_lateness = int(wanted.max_lateness.total_seconds())
+    if wanted.options is not None:
+        _new_options(session, content, changeable, wanted.options)
+    session.flush()
+    _roll_up(session, job)
+    notify_if_soon(session, job.scheduled_at, now)
+
+
+def _locked(
+    session: Session, user_id: str, job_id: str
+) -> tuple[ScheduledJob, Sequence[Publication]]:
+    """Return the caller's job and its publications, locked: content first, as the engine does."""
+    job = _find(session, user_id, job_id)
+    session.execute(text(LOCK_CONTENT), {"content_id": job.content_id})
+    session.refresh(job, with_for_update=True)
+    publications = session.scalars(
+        select(Publication)
+        .where(Publication.scheduled_job_id == job.id)
+        .order_by(Publication.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    if not publications:
+        raise StateConflictError(
+            f"job {job.id} belongs to the old system's queue; an operator runs: minitik adopt",
+            state=job.status.value,
+        )
+    return job, publications
+
+
+def _find(session: Session, user_id: str, job_id: str) -> ScheduledJob:
+    if is_id(job_id):
+        found = session.scalars(
+            select(ScheduledJob)
+            .join(Content, Content.id == ScheduledJob.content_id)
+            .where(ScheduledJob.id == job_id, Content.user_id == user_id)
+        ).one_or_none()
+        if found is not None:
+            return found
+    raise NotFoundError(f"no scheduled job {job_id[:64]!r}; see GET /api/scheduling")
+
+
+def _require_changeable(
+    session: Session, publications: Sequence[Publication]
+) -> Sequence[Publication]:
+    """Return the publications if each may be changed; StateConflictError saying why not."""
+    ids = [item.id for item in publications]
+    being_sent = set(session.execute(_OPEN_COMMITS, {"ids": ids}).scalars())
+    for item in publications:
+        stage = Stage(item.stage or "")
+        if item.id in being_sent and stage is not Stage.UNKNOWN:
+            stage = Stage.COMMITTING
+        if item.id in being_sent or stage not in _CHANGEABLE:
+            raise StateConflictError(
+                f"the post on {item.platform.value} account {item.account_id} is "
+                f"{_SAYING.get(stage, stage.value)}; nothing was changed",
+                state=stage.value,
+            )
+    return publications
+
+
+def _take_back(item: Publication, now: datetime) -> None:
+    """Take the post from whoever prepares it: what was read before this cannot be committed."""
+    item.revision = (item.revision or 0) + 1
+    item.lease_token = (item.lease_token or 0) + 1
+    item.lease_owner = None
+    item.lease_expires_at = None
+    item.next_attempt_at = None
+    item.updated_at = now
+
+
+def _new_options(
+    session: Session,
+    content: Content,
+    publications: Sequence[Publication],
+    options: dict[str, Any],
+) -> None:
+    account_ids = tuple(item.account_id for item in publications)
+    invalid: list[FieldProblem] = check_shape(options, account_ids)
+    refused: list[FieldProblem] = []
+    for item in publications if not invalid else ():
+        account = session.get_one(Account, item.account_id)
+        choices = resolve_options(options, content, account)
+        invalid.extend(problem for problem in choices.invalid if problem not in invalid)
+        refused.extend(problem for problem in choices.refused if problem not in refused)
+        item.options = choices.options
+    if invalid:
+        raise InvalidInputError(*invalid)
+    if refused:
+        raise RuleRefusedError(*refused)
+
+
+def _roll_up(session: Session, job: ScheduledJob) -> None:
+    session.execute(text(ROLL_UP_JOB), {"job_id": job.id})
+    session.execute(text(ROLL_UP_CONTENT), {"content_id": job.content_id})
+    session.execute(_NEXT_DUE, {"content_id": job.content_id})
+    session.expire_all()

@@ -1,0 +1,87 @@
+"""Reading scheduled jobs: one, or a page of them, with their publications."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from minitik_dagster.db.models import Content, Publication, ScheduledJob
+from minitik_dagster.db.types import JobStatus
+from minitik_dagster.errors import NotFoundError
+from minitik_dagster.scheduling.instants import ZonedInstant, zone_names
+from minitik_dagster.scheduling.rules import is_id
+
+PAGE_LIMIT: Final = 100
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job, its publications in the order of its accounts, and its instant in its zone."""
+
+    job: ScheduledJob
+    publications: tuple[Publication, ...]
+
+    @property
+    def when(self) -> ZonedInstant:
+        """The instant in the zone it was asked in; UTC where an old row names none that is known."""
+        zone = self.job.timezone if self.job.timezone in zone_names() else "UTC"
+        return ZonedInstant(self.job.scheduled_at, zone)
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A page of jobs and how many there are."""
+
+    items: tuple[JobView, ...]
+    total: int
+
+
+def get_job(session: Session, user_id: str, job_id: str) -> JobView:
+    """Return the caller's job; NotFoundError alike for unknown and foreign ids."""
+    job = None
+    if is_id(job_id):
+        job = session.scalars(
+            select(ScheduledJob)
+            .join(Content, Content.id == ScheduledJob.content_id)
+            .where(ScheduledJob.id == job_id, Content.user_id == user_id)
+        ).one_or_none()
+    if job is None:
+        raise NotFoundError(f"no scheduled job {job_id[:64]!r}; see GET /api/scheduling")
+    return _views(session, [job])[0]
+
+
+def list_jobs(
+    session: Session, user_id: str, *, status: JobStatus | None, page: int, limit: int
+) -> JobPage:
+    """Return a page (from 1) of the caller's jobs, the latest instant first, ties by id."""
+    wanted = [Content.user_id == user_id]
+    if status is not None:
+        wanted.append(ScheduledJob.status == status)
+    base = select(ScheduledJob).join(Content, Content.id == ScheduledJob.content_id).where(*wanted)
+    total = session.scalar(select(func.count()).select_from(base.subquery())) or 0
+    jobs = session.scalars(
+        base.order_by(ScheduledJob.scheduled_at.desc(), ScheduledJob.id.desc())
+        .offset((page - 1) * limit)
+        .limit(limit)
+    ).all()
+    return JobPage(tuple(_views(session, jobs)), total)
+
+
+def _views(session: Session, jobs: Sequence[ScheduledJob]) -> list[JobView]:
+    rows = session.scalars(
+        select(Publication).where(Publication.scheduled_job_id.in_([job.id for job in jobs]))
+    )
+    by_job: dict[str, list[Publication]] = {}
+    for row in rows:
+        by_job.setdefault(row.scheduled_job_id or "", []).append(row)
+    views = []
+    for job in jobs:
+        order = {account_id: place for place, account_id in enumerate(job.account_ids or [])}
+        found = sorted(
+            by_job.get(job.id, []),
+            key=lambda item: (order.get(item.account_id, len(order)), item.id),
+        )
+        views.append(JobView(job, tuple(found)))
+    return views
