@@ -27,7 +27,8 @@ breaker.register(app)
 
 def main() -> None:
     """Run a command: exit 0 good, 1 found something wrong, 2 usage; an error is one line."""
-    join_running_stack()
+    if sys.argv[1:2] not in (["up"], ["demo"]):  # these two start or find a stack themselves
+        join_running_stack()
     try:
         code = app(standalone_mode=False)
     except MinitikError as error:
