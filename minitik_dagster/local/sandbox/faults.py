@@ -6,14 +6,21 @@ from typing import Any, Final
 from minitik_dagster.local.sandbox.store import Store
 
 PLATFORMS: Final = ("tiktok", "instagram", "youtube")
-OPERATIONS: Final = (
-    # the contract's
-    "token", "creator_info", "init", "chunk", "last_chunk", "status", "container",
-    "container_status", "media_publish", "session", "upload", "update", "list", "delete",
-    # what else can be called
-    "revoke", "cancel", "profile", "publishing_limit", "media", "insights", "session_status",
-    "thumbnail", "channel", "uploads_list", "stats", "analytics", "consent", "unknown",
-)  # fmt: skip
+OPERATIONS: Final[dict[str, tuple[str, ...]]] = {
+    "tiktok": (
+        "token", "creator_info", "init", "chunk", "last_chunk", "status", "list",
+        "revoke", "cancel", "profile", "consent",
+    ),
+    "instagram": (
+        "token", "container", "container_status", "media_publish", "list", "delete",
+        "media", "publishing_limit", "insights", "profile", "consent",
+    ),
+    "youtube": (
+        "token", "session", "upload", "status", "list", "update", "delete",
+        "revoke", "thumbnail", "channel", "uploads_list", "stats", "analytics", "consent",
+    ),
+}  # fmt: skip
+"""What can be called, per platform: a fault for anything else would wait for ever."""
 KINDS: Final = (
     # the contract's
     "status", "delay", "drop-before", "drop-after", "error-after", "late-effect", "stale-read",
@@ -79,9 +86,10 @@ def parse_fault(body: dict[str, Any]) -> Fault:
         raise FaultError(f"status must be an HTTP status; got {status}")
     if kind == "fail-processing" and not code:
         raise FaultError("code must name the platform's failure for fail-processing")
+    platform = _choice(body, "platform", PLATFORMS)
     return Fault(
-        platform=_choice(body, "platform", PLATFORMS),
-        operation=_choice(body, "operation", OPERATIONS),
+        platform=platform,
+        operation=_choice(body, "operation", OPERATIONS[platform]),
         kind=kind,
         count=_whole(body, "count", 1, 1),
         skip=_whole(body, "skip", 0, 0),

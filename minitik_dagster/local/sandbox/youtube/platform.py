@@ -54,7 +54,7 @@ class YouTube:
         }
         self._routes = {key: Route(*value) for key, value in table.items()}
         self._put = Route("upload", self._upload.put)
-        self._query = Route("session_status", self._upload.query)
+        self._query = Route("status", self._upload.query)
 
     def resume(self) -> None:
         """Expire sessions that a restart has cut off; called once when the server starts."""
