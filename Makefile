@@ -14,7 +14,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile 
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow lint format types imports locks check bench lock clean
+.PHONY: help setup demo up test test-slow lint format types imports locks check bench docs lock clean
 .SUFFIXES:
 
 help: ## List these commands
@@ -71,6 +71,9 @@ check: lint types imports locks ## lint + types + imports + locks
 
 bench: $(STAMP) ## Lateness of posts due one by one and at one instant (see benchmarks/)
 	@$(BIN)/python benchmarks/lateness.py $(ARGS)
+
+docs: $(STAMP) ## Renew the tables of docs/errors.md from the code
+	@$(BIN)/python tests/error_tables.py
 
 lock: $(STAMP) ## Renew requirements/*.lock after a change in pyproject.toml (ARGS=--upgrade for new versions)
 	@$(COMPILE) $(ARGS) --extra local --extra dev --output-file requirements/dev.lock pyproject.toml

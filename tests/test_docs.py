@@ -1,0 +1,173 @@
+"""The docs are held to the code: every setting, command, stage, code and page has its entry."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from minitik_dagster import __version__
+from minitik_dagster.cli.main import app
+from minitik_dagster.db.stages import STATUS_OF, Stage
+from minitik_dagster.errors import PlatformError
+from minitik_dagster.settings import Settings
+from tests.error_tables import with_tables
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "minitik_dagster"
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+_LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def _page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def _rows(page: str) -> dict[str, list[str]]:
+    """Table rows by the text of their first cell, when that is code."""
+    found = {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if line.startswith("|") and cells[0].startswith("`"):
+            found[cells[0].strip("`")] = cells[1:]
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_documented_with_its_default(name: str) -> None:
+    rows = _rows(_page("settings.md"))
+    assert name.upper() in rows, f"docs/settings.md lacks {name.upper()}"
+    default = Settings.model_fields[name].default
+    told = rows[name.upper()][0].strip("`")
+    if isinstance(default, bool | int | float):
+        assert float(told) == default
+    elif isinstance(default, tuple):
+        assert tuple(float(part) for part in told.split(",")) == default
+    elif isinstance(default, str) and default:
+        assert told == default
+    assert rows[name.upper()][1], f"docs/settings.md says nothing about {name.upper()}"
+
+
+def test_the_docs_name_no_setting_that_does_not_exist() -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    assert set(_rows(_page("settings.md"))) == known
+
+
+def test_the_example_environment_has_every_setting_once_and_sets_no_secret() -> None:
+    """.env.example is a form: all names, only harmless defaults."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    pairs = [line.split("=", 1) for line in lines if line and not line.startswith("#")]
+    names = [name for name, _ in pairs]
+    assert sorted(names) == sorted(name.upper() for name in Settings.model_fields)
+    for name, value in pairs:
+        annotation = str(Settings.model_fields[name.lower()].annotation)
+        assert not ("Secret" in annotation and value), f"{name} holds a value"
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_every_stage_is_in_the_state_machine_with_its_old_status(stage: Stage) -> None:
+    row = _rows(_page("state-machine.md"))[stage.value]
+    assert row[0] == STATUS_OF[stage].value
+    assert row[1]
+
+
+def test_the_state_machine_draws_known_stages_only() -> None:
+    arrows = re.findall(r"^    (\S+) --> ([^:\s]+)", _page("state-machine.md"), re.MULTILINE)
+    drawn = {name for arrow in arrows for name in arrow} - {"[*]"}
+    assert drawn <= set(Stage)
+    assert len(drawn) >= 10
+
+
+def _commands(group: object, path: str) -> Iterator[str]:
+    children = getattr(group, "commands", None)
+    if children is None:
+        yield path
+        return
+    for name, child in children.items():
+        yield from _commands(child, f"{path} {name}")
+
+
+def test_every_command_is_documented() -> None:
+    page = _page("cli.md")
+    missing = [
+        command
+        for command in _commands(typer.main.get_command(app), "minitik")
+        if f"`{command}" not in page
+    ]
+    assert not missing, f"docs/cli.md lacks: {missing}"
+
+
+def test_the_docs_name_no_command_that_does_not_exist() -> None:
+    known = set(_commands(typer.main.get_command(app), "minitik"))
+    told = set(re.findall(r"^\| `(minitik(?: [a-z][a-z-]*)+)", _page("cli.md"), re.MULTILINE))
+    assert told <= known, told - known
+
+
+def test_the_error_tables_are_what_the_code_says() -> None:
+    """Every documented code of a platform and every problem type has its line: `make docs`."""
+    page = _page("errors.md")
+    assert page == with_tables(page), "the tables are stale: run make docs"
+
+
+def test_every_code_of_our_own_is_documented() -> None:
+    page = _page("errors.md")
+    told = {code for line in page.splitlines() for code in re.findall(r"`([^`]+)`", line)}
+    codes = set()
+    for room in ("publishing", "platforms", "scheduling", "media"):
+        for module in (PACKAGE / room).rglob("*.py"):
+            codes |= set(
+                re.findall(r"\b(?:code|errorCode|error_code) ?= ?\"([a-z_]+)\"", module.read_text())
+            )
+    # A receipt's and a finding's code is the platform's word, not an error.
+    codes -= {"published", "PUBLISHED"}
+    assert len(codes) > 10
+    assert codes <= told, f"docs/errors.md lacks {sorted(codes - told)}"
+
+
+def test_every_outcome_of_a_call_is_documented() -> None:
+    rows = _rows(_page("errors.md"))
+    classes: list[type[PlatformError]] = [PlatformError, *PlatformError.__subclasses__()]
+    for cls in classes:
+        assert cls.outcome in rows, cls.__name__
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in _LINK.findall(page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_make_target_the_docs_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for name in re.findall(r"`make ([a-z-]+)[^`]*`", page.read_text()):
+            assert name in targets, f"{page.name}: make {name}"
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    """Keep a Changelog form; an entry for what is released."""
+    page = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", page, re.MULTILINE)
+    assert "## [Unreleased]" in page
+    assert versions[0] == __version__
+
+
+def test_the_readme_names_the_two_commands_and_ci_runs_the_second() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert re.search(r"^make demo$", readme, re.MULTILINE)
+    assert re.search(r"^make test$", readme, re.MULTILINE)
+    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_the_markers_that_make_test_leaves_out_are_the_ones_it_names() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    tiers = [marker.partition(":")[0] for marker in config["markers"]]
+    makefile = (ROOT / "Makefile").read_text()
+    for tier in tiers:
+        assert f"not {tier}" in config["addopts"]
+        assert re.search(rf"^SLOW_TIERS :=.*\b{tier}\b", makefile, re.MULTILINE)
+        assert re.search(rf'echo "make test leaves out.*\b{tier}\b', makefile)
