@@ -4,20 +4,18 @@ CLOSED -(5 failures in 60 s)-> OPEN -(300 s)-> HALF_OPEN with one probe -> CLOSE
 down or not configured: everything is allowed except what this process itself has seen failing.
 """
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import redis
-import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
 from minitik_dagster.db.types import Platform
-from minitik_dagster.errors import DependencyDownError
+from minitik_dagster.resilience.connections import engine_client, operator_client
 
 _log = structlog.get_logger(__name__)
 FAILURES_TO_OPEN = 5
@@ -25,7 +23,8 @@ FAILURE_WINDOW_SECONDS = 60
 OPEN_SECONDS = 300
 STATE_SECONDS = 360
 PROBE_SECONDS = 30
-_REDIS_TIMEOUT_SECONDS = 0.25
+_CONNECTIONS = 8
+_ASK_AGAIN_SECONDS = 5.0
 
 # KEYS: state, failures, opened_at, probe. ARGV: now in ms. Returns 1 when the caller may go.
 _ALLOWS = f"""
@@ -80,7 +79,7 @@ class BreakerState:
 
 def read_states(redis_url: str) -> list[BreakerState]:
     """Read every platform's breaker; DependencyDownError when Redis does not answer."""
-    with _operator_client(redis_url) as client:
+    with operator_client(redis_url) as client:
         states = []
         for platform in Platform:
             state, failures, opened = client.mget(breaker_keys(platform)[:3])
@@ -97,23 +96,8 @@ def read_states(redis_url: str) -> list[BreakerState]:
 
 def reset_breaker(redis_url: str, platform: Platform) -> None:
     """Delete a platform's keys, as an operator's DEL does: closed within a second everywhere."""
-    with _operator_client(redis_url) as client:
+    with operator_client(redis_url) as client:
         client.delete(*breaker_keys(platform))
-
-
-@contextmanager
-def _operator_client(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(
-        redis_url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=2.0
-    )
-    try:
-        yield client
-    except RedisError as error:
-        raise DependencyDownError(
-            "redis", f"Redis does not answer ({type(error).__name__})"
-        ) from None
-    finally:
-        client.close()
 
 
 class Breaker:
@@ -121,15 +105,9 @@ class Breaker:
 
     def __init__(self, redis_url: str | None, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._redis = (
-            redis.asyncio.Redis.from_url(
-                redis_url,
-                socket_timeout=_REDIS_TIMEOUT_SECONDS,
-                socket_connect_timeout=_REDIS_TIMEOUT_SECONDS,
-            )
-            if redis_url
-            else None
-        )
+        self._redis = engine_client(redis_url) if redis_url else None
+        # A thousand posts at one instant share a few connections instead of opening one each.
+        self._lanes = asyncio.Semaphore(_CONNECTIONS)
         self._down_until = 0.0
         self._own_failures: dict[Platform, deque[float]] = {}
 
@@ -161,16 +139,23 @@ class Breaker:
         return len(recent) < FAILURES_TO_OPEN
 
     async def _run(self, script: str, platform: Platform) -> int | None:
-        if self._redis is None or self._now() < self._down_until:
+        if self._redis is None:
             return None
         keys = breaker_keys(platform)
-        try:
-            answer = await self._redis.eval(script, len(keys), *keys, str(int(self._now() * 1000)))
-        except RedisError as error:
-            # One line per outage: asked again in 5 s, everything is allowed until then.
-            if self._down_until == 0.0:
-                _log.warning("redis.down", reason=type(error).__name__, means="allow all")
-            self._down_until = self._now() + 5.0
-            return None
-        self._down_until = 0.0
+        async with self._lanes:
+            if self._now() < self._down_until:
+                return None
+            try:
+                answer = await self._redis.eval(
+                    script, len(keys), *keys, str(int(self._now() * 1000))
+                )
+            except RedisError as error:
+                # One line per outage: asked again in 5 s, the process-local count stands until then.
+                if self._down_until == 0.0:
+                    _log.warning("redis.down", reason=type(error).__name__, means="allow all")
+                self._down_until = self._now() + _ASK_AGAIN_SECONDS
+                return None
+            if self._down_until:
+                _log.info("redis.up")
+                self._down_until = 0.0
         return int(answer)
