@@ -45,6 +45,9 @@ from minitik_dagster.platforms.youtube_resource import snippet, status_part
 # Waits for processing before a thumbnail is set (Shorts take one only afterwards).
 _PROCESSING_SECONDS = (2, 5, 10, 30, 60, 60, 60, 60, 60)
 
+# One PUT carries the file; 308 asks for the rest, a few times.
+_PUTS = 4
+
 
 class YouTubeClient:
     """The port, for YouTube. Progress of a handle: size, thumbnail (set or not)."""
@@ -103,7 +106,10 @@ class YouTubeClient:
         try:
             if resume:
                 state = await self._calls.session_state(session, await desk.token(), media.size)
-            if state.video_id is None:
+            for _ in range(_PUTS):
+                if state.video_id is not None:
+                    break
+                # 308 names the next byte: never assumed, a cut connection's bytes may count late.
                 state = await self._calls.send_bytes(
                     session,
                     await desk.token(),

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+
+from minitik_dagster.platforms.port import Finding, Standing
 
 Behaviour = Literal[
     "answer", "cut", "half-answer", "answer-then-close", "hang", "early-403", "redirect"
@@ -91,11 +93,21 @@ async def open_wire(*script: Behaviour) -> AsyncIterator[Wire]:
         server.close()
 
 
-async def until(condition: object, *, what: str) -> None:
+async def until(condition: Callable[[], object], *, what: str) -> None:
     """Wait until a condition holds, a bounded number of turns."""
-    assert callable(condition)
     for _ in range(500):
         if condition():
             return
         await asyncio.sleep(0.005)
     raise AssertionError(f"never: {what}")
+
+
+async def until_found(ask: Callable[[], Awaitable[Finding]], standing: Standing) -> Finding:
+    """Ask until the platform gives this standing, a bounded number of times."""
+    finding = await ask()
+    for _ in range(25):
+        if finding.standing is standing:
+            return finding
+        await asyncio.sleep(0.05)
+        finding = await ask()
+    raise AssertionError(f"never {standing}, but {finding}")
