@@ -23,6 +23,8 @@ ZONE = "Asia/Kathmandu"
 AHEAD = timedelta(seconds=45)
 # After the instant: the platforms' own processing and the ladder of status questions.
 PATIENCE = timedelta(seconds=90)
+# TikTok names a public post's id some time after it is public, or never.
+ID_PATIENCE = timedelta(seconds=20)
 _POLL_SECONDS = 0.5
 
 
@@ -51,7 +53,7 @@ def travel(endpoints: Endpoints, display: Display, check: Callable[[], None]) ->
         tempfile.TemporaryDirectory(prefix="minitik-demo-") as folder,
         DemoClient(endpoints.api, endpoints.apiKey) as client,
     ):
-        display.say("making a new video (4 s, 720x1280, H.264) …")
+        display.say("making a new video (5 s, 720x1280, H.264) …")
         began = datetime.now(UTC)
         video = Path(folder) / f"demo-{began:%Y%m%d-%H%M%S}.mp4"
         make_video(video)
@@ -103,14 +105,20 @@ def _follow(
 ) -> list[dict[str, Any]]:
     """Watch until every publication has come to an end, or patience has."""
     display.say("waiting for the Dagster sensor's run and the instant …")
+    ended_at: datetime | None = None
     try:
         while True:
             check()
             publications = client.publications(content_id)
             display.follow(publications, due)
-            if all(item["stage"] in TERMINAL_STAGES for item in publications):
+            now = datetime.now(UTC)
+            ended = all(item["stage"] in TERMINAL_STAGES for item in publications)
+            if ended and ended_at is None:
+                ended_at = now
+            named = all(item["platformPostId"] for item in publications)
+            if ended_at is not None and (named or now > ended_at + ID_PATIENCE):
                 return publications
-            if datetime.now(UTC) > due + PATIENCE:
+            if now > due + PATIENCE:
                 return publications
             time.sleep(_POLL_SECONDS)
     finally:
