@@ -62,9 +62,11 @@ class StoredObject:
 def _client_config(*, path_addressing: bool) -> Config:
     return Config(
         signature_version="s3v4",
-        s3={"addressing_style": "path" if path_addressing else "auto"},
+        # Not "auto": that signs for the global host, which redirects a young bucket of another
+        # region to its own one, and no signature survives that.
+        s3={"addressing_style": "path" if path_addressing else "virtual"},
         connect_timeout=5,
-        read_timeout=30,
+        read_timeout=60,
         retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=32,
         # Newer SDKs add checksums of their own to every call: to a presigned part as a parameter
@@ -79,7 +81,8 @@ class ObjectStore:
 
     With `endpoint_url` buckets are addressed by path (self-hosted servers); keys are optional, the
     SDK's own chain (environment, profile, instance role) is asked otherwise. `public_base_url` is a
-    gateway through which platforms fetch media: their URLs are signed for that host.
+    gateway through which platforms fetch media: their URLs are signed for that host, the bucket being
+    the first part of the path.
     """
 
     def __init__(
@@ -154,7 +157,8 @@ class ObjectStore:
             "s3",
             region_name=self.region,
             endpoint_url=endpoint_url,
-            config=_client_config(path_addressing=endpoint_url is not None),
+            # TLS knows no names with further dots in front of Amazon's.
+            config=_client_config(path_addressing=endpoint_url is not None or "." in self.bucket),
             **keys,
         )
 

@@ -189,25 +189,39 @@ class Uploads:
             raise StateConflictError(
                 f"The upload is {upload.status} and cannot be aborted.", state=upload.status
             )
-        self._store.abort(upload.s3_key, upload.s3_upload_id)
-        if upload.status == "completing":
-            self._store.delete(upload.s3_key)  # its completion was cut off after assembling
+        self._drop_from_store(upload)
         end_without_file(session, upload, "aborted", self._clock)
         return upload
 
     def expire_stale(self, session: Session, *, limit: int = 100) -> int:
-        """End uploads whose time has passed; return how many. For the maintenance job."""
+        """End uploads whose time has passed, cut-off completions too; return how many.
+
+        For the maintenance job. Raises DependencyDownError; the caller's transaction is then void.
+        """
+        now = self._clock.now()
         stale = session.scalars(
             select(UploadSession)
-            .where(UploadSession.status == "open", UploadSession.expires_at < self._clock.now())
+            .where(
+                UploadSession.expires_at < now,
+                or_(
+                    UploadSession.status == "open",
+                    (UploadSession.status == "completing")
+                    & (UploadSession.updated_at < now - COMPLETION_LEASE),
+                ),
+            )
             .order_by(UploadSession.expires_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
         ).all()
         for upload in stale:
-            self._store.abort(upload.s3_key, upload.s3_upload_id)
+            self._drop_from_store(upload)
             end_without_file(session, upload, "expired", self._clock)
         return len(stale)
+
+    def _drop_from_store(self, upload: UploadSession) -> None:
+        self._store.abort(upload.s3_key, upload.s3_upload_id)
+        if upload.status == "completing":
+            self._store.delete(upload.s3_key)  # cut off, perhaps after it had assembled the parts
 
     def _is_completing(self, upload: UploadSession) -> bool:
         since = self._clock.now() - upload.updated_at

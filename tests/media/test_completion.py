@@ -1,5 +1,6 @@
 """Completing an upload: verified, probed, judged; nothing half done."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import httpx2
@@ -15,7 +16,7 @@ from minitik_dagster.errors import (
     StateConflictError,
 )
 from minitik_dagster.media.completion import Completion
-from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.media.object_store import ObjectStore, StoredPart
 from minitik_dagster.media.parts import MIB
 from tests.media.scene import Scene, sha256
 from tests.media.videos import make_video
@@ -234,8 +235,6 @@ def test_a_completion_under_way_is_not_joined_but_taken_over_when_cut_off(scene:
     # The other was killed right after assembling.
     with scene.sessions() as session:
         row = session.get_one(UploadSession, upload.upload_id)
-    from minitik_dagster.media.object_store import StoredPart
-
     scene.store.complete(row.s3_key, row.s3_upload_id, [StoredPart(1, etags[1].strip('"'))])
     scene.clock.move_to(scene.clock.now() + timedelta(minutes=5))
     done = scene.completion.complete(scene.user, upload.content_id)
@@ -277,3 +276,35 @@ def test_a_claim_that_was_taken_over_writes_nothing(
     assert content is not None
     assert content.file_path is None
     assert scene.status(upload) == "completing"
+
+
+def test_of_two_completions_at_once_one_works(scene: Scene) -> None:
+    """The other waits or is refused; the upload is completed once, with one answer."""
+    upload = scene.begin(len(VIDEO))
+    scene.send(upload, VIDEO)
+
+    def complete() -> str:
+        try:
+            return scene.completion.complete(scene.user, upload.content_id).facts.sha256 or ""
+        except StateConflictError as error:
+            return error.state
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = {future.result() for future in [threads.submit(complete) for _ in range(4)]}
+    assert sha256(VIDEO) in answers
+    assert answers <= {sha256(VIDEO), "completing"}
+    assert scene.status(upload) == "completed"
+
+
+def test_a_cut_off_completion_that_nobody_repeats_expires_with_its_object(scene: Scene) -> None:
+    """The maintenance job takes back what a killed process left, once its day has passed."""
+    upload = scene.begin(len(VIDEO))
+    scene.send(upload, VIDEO)
+    scene.store.put(upload.key, VIDEO, "video/mp4")
+    _set(scene, upload.upload_id, status="completing", updated_at=scene.clock.now())
+    for hours, expected in ((23, 0), (2, 1)):
+        scene.clock.move_to(scene.clock.now() + timedelta(hours=hours))
+        with scene.sessions.begin() as session:
+            assert scene.uploads.expire_stale(session) == expected
+    assert (scene.status(upload), scene.content(upload)) == ("expired", None)
+    assert scene.store.head(upload.key) is None

@@ -136,6 +136,19 @@ def test_platforms_fetch_through_the_public_gateway() -> None:
     assert "hidden" not in repr(store)
 
 
+@pytest.mark.parametrize(
+    ("bucket", "start"),
+    [
+        ("clips", "https://clips.s3.eu-central-1.amazonaws.com/k?"),
+        ("clips.example", "https://s3.eu-central-1.amazonaws.com/clips.example/k?"),
+    ],
+)
+def test_amazons_urls_name_the_buckets_region(bucket: str, start: str) -> None:
+    """The global host redirects young buckets, and no signature survives a redirect."""
+    store = ObjectStore(bucket=bucket, region="eu-central-1")
+    assert store.presign_get("k").startswith(start)
+
+
 def test_keys_of_the_settings_sign_and_no_url_outlives_a_week() -> None:
     """SigV4 allows seven days at most; a longer wish is cut."""
     settings = Settings(

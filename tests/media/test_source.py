@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from minitik_dagster.errors import RejectedError, TransientError
-from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.media.object_store import ObjectStore, StoredPart
 from minitik_dagster.media.source import StoredMedia
 from minitik_dagster.media.spool import PIECE_BYTES, Spool
 from minitik_dagster.platforms.http import make_client
@@ -78,8 +78,6 @@ def test_streaming_a_large_file_keeps_memory_flat(store: ObjectStore, tmp_path: 
     """The peak does not grow with the file: 96 MiB pass through less than 8 MiB."""
     size = 96 * 2**20
     upload = store.create_multipart(KEY, "video/mp4")
-    from minitik_dagster.media.object_store import StoredPart
-
     block = os.urandom(2**20) * 32
     parts = [
         StoredPart(
