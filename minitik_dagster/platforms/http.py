@@ -265,6 +265,8 @@ class PlatformHttp:
             if isinstance(content, AsyncGenerator):
                 # Left half read by an early answer, it would keep its source open.
                 await content.aclose()
+        # What our own media raised may drag the object store's request, a presigned URL, along.
+        failure.__context__ = None
         raise failure.with_traceback(None) from None
 
     async def warm(self, url: str, count: int) -> None:

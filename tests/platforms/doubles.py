@@ -50,7 +50,9 @@ class FileMedia:
 
     async def hold(self, start: int, length: int) -> None:
         path = self.path.with_suffix(f".{start}")
-        path.write_bytes(self.path.read_bytes()[start : start + length])
+        with self.path.open("rb") as source, path.open("wb") as target:
+            source.seek(start)
+            target.write(source.read(length))
         self.held[start, length] = path
 
     def fetch_url(self, lifetime: timedelta) -> str:

@@ -170,7 +170,10 @@ async def test_our_own_media_stream_breaking_off_is_never_taken_for_success(
     async def broken() -> AsyncIterator[bytes]:
         try:
             yield b"half"
-            raise TransientError("the store does not answer", code="s3")
+            try:
+                raise ConnectionError(f"https://store.example/video?signature={_SECRET}")
+            except ConnectionError:
+                raise TransientError("the store does not answer", code="s3") from None
         finally:
             closed.set()
 
@@ -185,6 +188,7 @@ async def test_our_own_media_stream_breaking_off_is_never_taken_for_success(
                 can_publish=can_publish,
             )
         assert caught.value.code == ("media_stream" if can_publish else "s3")
+        assert caught.value.__context__ is None
         assert closed.is_set()
         assert wire.body_bytes == 0
 
