@@ -95,7 +95,7 @@ class Workbench:
             token_expires_at=now + timedelta(seconds=given["expiresIn"]),
             status=AccountStatus.CONNECTED,
             connected_at=now,
-            details={"defaults": {"privacy": "PUBLIC_TO_EVERYONE"}},
+            details={"tiktok": {"defaultPrivacy": "PUBLIC_TO_EVERYONE"}},
         )
         with Session(self.engine) as session, session.begin():
             session.add(account)

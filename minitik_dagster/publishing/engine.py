@@ -78,8 +78,11 @@ async def dispatch(
                 make_client(connections=policy.uploads_at_once * 2)
             )
             breaker = await stack.enter_async_context(_breaker(settings))
+            objects = ObjectStore.from_settings(settings)
+            # The first signature builds a client, a fifth of a second that no loop should wait.
+            await asyncio.to_thread(objects.warm)
             dispatcher = _assemble(
-                settings, policy, engine, clients, media_http, breaker, kind, instance
+                settings, policy, engine, clients, objects, media_http, breaker, kind, instance
             )
             dispatcher.run_id = run_id
             dispatcher.on_start = on_start
@@ -131,6 +134,7 @@ def _assemble(
     policy: EnginePolicy,
     engine: AsyncEngine,
     clients: PlatformClients,
+    objects: ObjectStore,
     media_http: httpx2.AsyncClient,
     breaker: Breaker,
     kind: str,
@@ -143,7 +147,6 @@ def _assemble(
     tally = Tally()
     endings = Endings(store, clock, policy, tally, SystemRandom())
     committer = Committer(store, clock, policy, vault)
-    objects = ObjectStore.from_settings(settings)
 
     def media(claim: Claim) -> StoredMedia:
         assert claim.media_key is not None

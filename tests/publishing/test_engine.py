@@ -210,3 +210,24 @@ def test_a_row_edited_while_it_is_held_is_never_published_from_the_old_copy(
     run_until(workbench, ids, all_at("live"), meanwhile=edit_once)
     assert edited
     assert [post["caption"] for post in workbench.public_posts(video)] == ["The new caption"]
+
+
+@pytest.mark.parametrize("zone", ["America/St_Johns", "Pacific/Kiritimati"])
+def test_a_connections_time_zone_moves_no_instant(workbench: Workbench, zone: str) -> None:
+    """engine.md R10: `now()` compared with timestamp(3) would follow the role's TimeZone."""
+    with workbench.engine.connect() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+        connection.execute(text(f"ALTER DATABASE \"{name}\" SET TimeZone = '{zone}'"))
+        connection.commit()
+    workbench.engine.dispose()
+    account = workbench.add_account(Platform.YOUTUBE)
+    soon, later = workbench.add_video(), workbench.add_video()
+    now = workbench.now()
+    due_at = now + timedelta(seconds=4)
+    ids = workbench.schedule(soon, [(account, Platform.YOUTUBE)], due_at)
+    far = workbench.schedule(later, [(account, Platform.YOUTUBE)], now + timedelta(hours=2))
+    run_until(workbench, ids, all_at("live"))
+    row = only(workbench, ids)
+    assert row.committed_at is not None
+    assert timedelta(0) <= row.committed_at - due_at < timedelta(seconds=1)
+    assert only(workbench, far).stage == "scheduled"
