@@ -12,11 +12,13 @@ from pydantic.alias_generators import to_camel
 
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import FieldProblem, InvalidInputError, RejectedError
-from minitik_dagster.platforms.limits import YOUTUBE_THUMBNAIL_BYTES
 
 TikTokPrivacy = Literal[
     "PUBLIC_TO_EVERYONE", "MUTUAL_FOLLOW_FRIENDS", "FOLLOWER_OF_CREATOR", "SELF_ONLY"
 ]
+
+# YouTube takes 50 MB; what travels in the options is kept in their row.
+THUMBNAIL_BYTES = 2_000_000
 
 
 class _Options(BaseModel):
@@ -62,9 +64,7 @@ class YouTubeOptions(_Options):
     public_stats_viewable: bool = True
     contains_synthetic_media: bool = False
     notify_subscribers: bool = True
-    thumbnail: Base64Bytes | None = Field(
-        default=None, max_length=YOUTUBE_THUMBNAIL_BYTES, repr=False
-    )
+    thumbnail: Base64Bytes | None = Field(default=None, max_length=THUMBNAIL_BYTES, repr=False)
 
 
 OPTIONS: Mapping[Platform, type[_Options]] = {

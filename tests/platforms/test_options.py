@@ -1,5 +1,8 @@
 """The creator's choices per platform: what is not known is refused, by name."""
 
+import base64
+import json
+
 import pytest
 
 from minitik_dagster.db.types import Platform
@@ -7,6 +10,7 @@ from minitik_dagster.errors import InvalidInputError, RejectedError
 from minitik_dagster.platforms.options import (
     OPTIONS,
     TikTokOptions,
+    YouTubeOptions,
     check_options,
     read_options,
 )
@@ -49,6 +53,16 @@ def test_a_bad_choice_is_named_with_its_fix(
     assert problem.fix
     with pytest.raises(RejectedError, match=field):
         read_options(OPTIONS[platform], platform, options)
+
+
+def test_a_thumbnail_survives_being_stored() -> None:
+    """Base64 in JSON, bytes for the client; above 2 MB it is refused."""
+    image = bytes(range(256)) * 40
+    given = {"thumbnail": base64.b64encode(image).decode()}
+    stored = YouTubeOptions.model_validate(given).model_dump(mode="json", by_alias=True)
+    assert YouTubeOptions.model_validate(json.loads(json.dumps(stored))).thumbnail == image
+    with pytest.raises(InvalidInputError, match="thumbnail"):
+        check_options(Platform.YOUTUBE, {"thumbnail": base64.b64encode(b"x" * 2_000_001).decode()})
 
 
 def test_tiktok_has_no_preselected_privacy() -> None:
