@@ -1,0 +1,33 @@
+"""The API under a real uvicorn on loopback."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+
+from minitik_dagster.api.app import create_app
+from minitik_dagster.local.ports import free_port
+from minitik_dagster.settings import Settings
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[httpx.Client]:
+    """Serve the API in a thread; yield a client of it."""
+    port = free_port()
+    config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            transport=httpx.HTTPTransport(retries=50),
+            trust_env=False,
+            timeout=20,
+        ) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(10)
