@@ -35,7 +35,7 @@ def run_demo(data_dir: Path, *, keep: bool, as_json: bool) -> int:
             _report(result, display, as_json=as_json)
             if not result.problems and not how_to_go_on:
                 display.say("stopping the stack …")
-    except StopRequestedError:
+    except (StopRequestedError, KeyboardInterrupt):
         complain("stopped by a signal")
         return EXIT_INTERRUPTED
     except Exception as error:  # one clear line for the person, the trace for the curious

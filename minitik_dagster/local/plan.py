@@ -50,7 +50,7 @@ class Plan:
     @property
     def servers(self) -> list[EmbeddedServer]:
         """The servers to start, in the order in which they are waited for."""
-        found = (self.sandbox, self.redis, self.mongo, self.s3, self.postgres)
+        found = (self.postgres, self.sandbox, self.redis, self.mongo, self.s3)
         return [server for server in found if server is not None]
 
 

@@ -14,7 +14,8 @@ from minitik_dagster.local.plan import Plan, StackOptions, make_plan
 from minitik_dagster.local.ports import LOOPBACK, something_listens
 from minitik_dagster.local.process import ChildProcess
 from minitik_dagster.local.secrets_file import load_or_make_secrets
-from minitik_dagster.local.stores import prepare_stores
+from minitik_dagster.local.servers.base import EmbeddedServer
+from minitik_dagster.local.stores import create_databases, prepare_stores
 from minitik_dagster.local.supervisor import Say, Supervisor
 from minitik_dagster.settings import load_settings, settings
 
@@ -87,7 +88,14 @@ class Stack:
         self.folder.close()
 
     def _start_servers(self, plan: Plan) -> ChildProcess:
-        """Start the servers and, beside them, the slowest part: the code server's imports."""
+        """Start the servers and, as soon as its database is there, the slow code server."""
+        for server in plan.servers:
+            server.launch()
+            if server.child is not None:
+                self.supervisor.adopt(server.child, wave=_SERVERS)
+        if plan.postgres is not None:
+            self._wait_for_server(plan.postgres)
+        create_databases(plan)
         code = self._program(
             plan,
             "code-server",
@@ -96,24 +104,28 @@ class Stack:
         )
         self.supervisor.start(code, wave=_CODE)
         for server in plan.servers:
-            server.launch()
-            if server.child is not None:
-                self.supervisor.adopt(server.child, wave=_SERVERS)
-        for server in plan.servers:
-            self.supervisor.wait_for(
-                f"{server.name} on port {server.port}",
-                server.answers,
-                timeout_seconds=server.start_timeout_seconds,
-                log=server.log,
-            )
+            if server is not plan.postgres:
+                self._wait_for_server(server)
         return code
+
+    def _wait_for_server(self, server: EmbeddedServer) -> None:
+        self.supervisor.wait_for(
+            f"{server.name} on port {server.port}",
+            server.answers,
+            timeout_seconds=server.start_timeout_seconds,
+            log=server.log,
+        )
 
     def _start_api(self, plan: Plan) -> ChildProcess:
         api = self._program(
             plan,
             "api",
             ["uvicorn", "minitik_dagster.api.app:create_app", "--factory"],
-            ["--host", LOOPBACK, "--port", str(plan.api_port), "--timeout-graceful-shutdown", "5"],
+            [
+                *("--host", LOOPBACK, "--port", str(plan.api_port)),
+                # The server's own access log would hold queries, and with them OAuth codes.
+                *("--timeout-graceful-shutdown", "5", "--no-access-log"),
+            ],
         )
         self.supervisor.start(api, wave=_PROGRAMS)
         return api

@@ -13,8 +13,16 @@ from minitik_dagster.local.plan import Plan
 from minitik_dagster.settings import Settings
 
 
+def create_databases(plan: Plan) -> None:
+    """Make the databases of the server we started, where they are missing."""
+    if plan.postgres is not None:
+        plan.postgres.create_database("dagster")
+    if plan.postgres is not None and plan.own_database:
+        plan.postgres.create_database("minitik")
+
+
 def prepare_stores(plan: Plan, settings: Settings) -> list[str]:
-    """Create and migrate what we started ourselves; refuse what others started and is not ready.
+    """Migrate what we started ourselves; refuse what others started and is not ready.
 
     Returns the migrations applied. Raises LocalStackError or SchemaVersionError in one line.
     """
@@ -23,10 +31,7 @@ def prepare_stores(plan: Plan, settings: Settings) -> list[str]:
     url = settings.require_database_url()
     applied: list[str] = []
     try:
-        if plan.postgres is not None:
-            plan.postgres.create_database("dagster")
-        if plan.postgres is not None and plan.own_database:
-            plan.postgres.create_database("minitik")
+        if plan.own_database:
             applied = migrate.upgrade(
                 settings.direct_url.get_secret_value() if settings.direct_url else url,
                 world=settings.platform_world,

@@ -203,3 +203,16 @@ def test_a_free_port_is_free() -> None:
         assert port not in taken
         assert port_is_free(port)
         taken |= {port}
+
+
+def test_presigned_urls_do_not_reach_the_log(servers_folder: Path) -> None:
+    """The query of a presigned URL is a credential, in a development server's log too."""
+    import http.client
+
+    with S3Server(servers_folder / "s3-log") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("GET", "/bucket/key?X-Amz-Signature=planted")
+        connection.getresponse().read()
+        connection.close()
+        assert eventually(lambda: "/bucket/key" in server.log.read_text())
+        assert "planted" not in server.log.read_text()

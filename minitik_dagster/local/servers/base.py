@@ -1,15 +1,24 @@
 """What the embedded servers share: a name, a folder, a port, start, stop."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+import minitik_dagster
 from minitik_dagster.local.errors import PartDiedError, PortTakenError
 from minitik_dagster.local.ports import free_port, port_is_free, something_listens
 from minitik_dagster.local.process import ChildProcess
 
 _PORT_TRIES = 3
+
+
+def program_environment() -> dict[str, str]:
+    """Our own environment, in which `python -m minitik_dagster…` works from any folder."""
+    source = str(Path(minitik_dagster.__file__).parent.parent)
+    path = [source, *(part for part in os.environ.get("PYTHONPATH", "").split(":") if part)]
+    return os.environ | {"PYTHONPATH": ":".join(dict.fromkeys(path)), "PYTHONUNBUFFERED": "1"}
 
 
 class EmbeddedServer(ABC):

@@ -30,7 +30,8 @@ class MongoServer(EmbeddedServer):
         return ChildProcess(
             self.name,
             [
-                *(sys.executable, "-m", "nx_27017.nx_27017"),
+                # Its console script's entry: as a module (-m) it warns of being imported twice.
+                *(sys.executable, "-c", "from nx_27017.nx_27017 import main; main()"),
                 *("--data-dir", str(data)),
                 *("--host", LOOPBACK, "--port", str(self.port)),
                 # Its output is our log already; unset, it would also write to a shared folder.

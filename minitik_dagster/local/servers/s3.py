@@ -6,7 +6,7 @@ import sys
 from minitik_dagster.local.errors import LocalStackError
 from minitik_dagster.local.ports import LOOPBACK
 from minitik_dagster.local.process import ChildProcess
-from minitik_dagster.local.servers.base import EmbeddedServer
+from minitik_dagster.local.servers.base import EmbeddedServer, program_environment
 
 
 class S3Server(EmbeddedServer):
@@ -36,10 +36,12 @@ class S3Server(EmbeddedServer):
         return ChildProcess(
             self.name,
             [
-                *(sys.executable, "-m", "localbucket", str(self.folder / "buckets")),
+                *(sys.executable, "-m", "minitik_dagster.local.servers.s3_program"),
+                str(self.folder / "buckets"),
                 *("--host", LOOPBACK, "--port", str(self.port)),
             ],
             log=self.log,
+            env=program_environment(),
             cwd=self.folder,
             grace_seconds=3.0,
         )

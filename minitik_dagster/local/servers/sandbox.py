@@ -3,32 +3,19 @@
 import http.client
 import json
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from minitik_dagster.local.errors import LocalStackError
 from minitik_dagster.local.ports import LOOPBACK
 from minitik_dagster.local.process import ChildProcess
 from minitik_dagster.local.sandbox.urls import APP_CREDENTIALS, platform_environment
-from minitik_dagster.local.servers.base import EmbeddedServer
+from minitik_dagster.local.servers.base import EmbeddedServer, program_environment
 
 
 class SandboxServer(EmbeddedServer):
     """`python -m minitik_dagster.local.sandbox` with its state in one SQLite file."""
 
     name = "sandbox"
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        port: int = 0,
-        log: Path | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(folder, port=port, log=log)
-        self._env = env
 
     @property
     def url(self) -> str:
@@ -95,7 +82,7 @@ class SandboxServer(EmbeddedServer):
                 *("--db", str(self.folder / "sandbox.sqlite3")),
             ],
             log=self.log,
-            env=self._env,
+            env=program_environment(),
             cwd=self.folder,
             grace_seconds=5.0,
         )
@@ -103,7 +90,7 @@ class SandboxServer(EmbeddedServer):
     def answers(self) -> bool:
         """Whether it serves requests: asked in its own protocol."""
         try:
-            self.posts()
+            self.call("GET", "/_sandbox/health")
         except (OSError, http.client.HTTPException, LocalStackError):
             return False
         return True
