@@ -69,8 +69,9 @@ locks: $(STAMP) ## The locks hold what pyproject.toml asks for, with hashes, and
 
 check: lint types imports locks ## lint + types + imports + locks
 
-bench: $(STAMP) ## Lateness of posts due one by one and at one instant (see benchmarks/)
-	@$(BIN)/python benchmarks/lateness.py $(ARGS)
+bench: $(STAMP) ## Lateness one by one and at one instant, then memory with a 1 GiB file (some minutes)
+	@$(BIN)/python benchmarks/lateness.py
+	@$(BIN)/python benchmarks/memory.py
 
 docs: $(STAMP) ## Renew the tables of docs/errors.md from the code
 	@$(BIN)/python tests/error_tables.py

@@ -27,7 +27,7 @@ EXPECTED: dict[str, Any] = {
     "assets": ["publications"],
     "jobs": ["publish_due_posts"],
     "schedules": [],
-    "sensors": {"due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 5}},
+    "sensors": {"due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1}},
     "resources": ["database", "settings"],
 }
 
