@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from minitik_dagster import __version__
 from minitik_dagster.api.boundary import RequestBoundary, allowed_hosts
-from minitik_dagster.api.openapi import install_openapi, operation_id
+from minitik_dagster.api.openapi import install_openapi, name_operations
 from minitik_dagster.api.problems import install_handlers
 from minitik_dagster.api.routers import ROUTERS
 from minitik_dagster.api.state import ApiState
@@ -36,13 +36,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         lifespan=_lifespan,
-        generate_unique_id_function=operation_id,
         redoc_url=None,
     )
     app.state.minitik = ApiState(settings)
     app.add_middleware(RequestBoundary, hosts=allowed_hosts(settings.nextauth_url))
     install_handlers(app)
     install_openapi(app)
+    name_operations(ROUTERS)
     for router in ROUTERS:
         app.include_router(router)
     return app

@@ -1,9 +1,9 @@
 """The OpenAPI document: operation ids, bearer security, and the problems each operation may answer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
@@ -52,9 +52,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def operation_id(route: APIRoute) -> str:
-    """Name an operation by its function: clients are generated with these names."""
-    return route.name
+def name_operations(routers: Iterable[APIRouter]) -> None:
+    """Name each operation by its function, clients are generated with these names.
+
+    Further paths of one function get `_alias1`, `_alias2`: ids are unique in a document.
+    """
+    seen: dict[str, int] = {}
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                count = seen[route.name] = seen.get(route.name, -1) + 1
+                route.operation_id = f"{route.name}_alias{count}" if count else route.name
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -68,18 +76,7 @@ def install_openapi(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]  # FastAPI documents this as the way
 
 
-def _name_aliases(app: FastAPI) -> None:
-    """Give each further path of one function an id of its own: ids are unique in a document."""
-    seen: dict[str, int] = {}
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.include_in_schema:
-            seen[route.name] = count = seen.get(route.name, 0) + 1
-            if count > 1:
-                route.unique_id = f"{route.name}_alias{count - 1}"
-
-
 def _document(app: FastAPI) -> dict[str, Any]:
-    _name_aliases(app)
     built = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )

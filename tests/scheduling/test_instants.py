@@ -70,7 +70,8 @@ seconds = st.integers(0, int((LAST - FIRST).total_seconds()))
 def zone_and_instant(draw: st.DrawFn) -> tuple[str, datetime]:
     """A zone and an instant, every other time within three hours of one of its changes."""
     zone = draw(zones)
-    if (near := changes(zone)) and draw(st.booleans()):
+    near, close = changes(zone), draw(st.booleans())
+    if near and close:
         around = draw(st.integers(-10_800, 10_800))
         return zone, draw(st.sampled_from(near)) + timedelta(seconds=around)
     return zone, FIRST + timedelta(seconds=draw(seconds))

@@ -1,0 +1,68 @@
+"""The OpenAPI document: what a generated client needs, held to the running application."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from minitik_dagster.api.app import create_app
+from minitik_dagster.api.problems import PROBLEM_TYPES, problem_type_of
+from minitik_dagster.errors import MinitikError
+from minitik_dagster.settings import Settings
+
+OPEN = {"read_health", "read_readiness"}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The document as it is served."""
+    with TestClient(create_app(Settings()), base_url="http://127.0.0.1") as client:
+        served: dict[str, Any] = client.get("/openapi.json").json()
+    return served
+
+
+def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+def test_every_operation_has_an_id_of_its_own_and_a_summary(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for operation in _operations(document)]
+    assert len(ids) == len(set(ids))
+    assert all(operation["description"] for operation in _operations(document))
+
+
+def test_every_operation_but_health_asks_for_a_key_and_documents_401(
+    document: dict[str, Any],
+) -> None:
+    [scheme] = document["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for operation in _operations(document):
+        if operation["operationId"] in OPEN:
+            continue
+        assert operation["security"], operation["operationId"]
+        assert "401" in operation["responses"], operation["operationId"]
+
+
+def test_problems_are_documented_and_invalid_values_are_400(document: dict[str, Any]) -> None:
+    """FastAPI's own 422 is nowhere; a 422 stands only where a rule may refuse."""
+    assert "Problem" in document["components"]["schemas"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for operation in _operations(document):
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                assert set(answer["content"]) == {"application/problem+json"}, operation
+
+
+def test_every_error_of_ours_has_a_row_in_the_table() -> None:
+    """A new class of error is not told as an accident (500)."""
+
+    def leaves(cls: type[MinitikError]) -> list[type[MinitikError]]:
+        below = [leaf for child in cls.__subclasses__() for leaf in leaves(child)]
+        return below or [cls]
+
+    slugs = [kind.slug for kind in PROBLEM_TYPES]
+    assert len(slugs) == len(set(slugs))
+    for cls in leaves(MinitikError):
+        if cls.__module__.startswith(("minitik_dagster.local", "tests")):
+            continue  # never raised while a request is served
+        assert problem_type_of(cls.__new__(cls)).status != 500, cls
