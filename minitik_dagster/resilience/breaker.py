@@ -4,7 +4,6 @@ CLOSED -(5 failures in 60 s)-> OPEN -(300 s)-> HALF_OPEN with one probe -> CLOSE
 down or not configured: everything is allowed except what this process itself has seen failing.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
-from redis.exceptions import RedisError
 
 from minitik_dagster.db.types import Platform
-from minitik_dagster.resilience.connections import engine_client, operator_client
+from minitik_dagster.resilience.connections import operator_client
+from minitik_dagster.resilience.scripts import Scripts
 
 _log = structlog.get_logger(__name__)
 FAILURES_TO_OPEN = 5
@@ -23,8 +22,6 @@ FAILURE_WINDOW_SECONDS = 60
 OPEN_SECONDS = 300
 STATE_SECONDS = 360
 PROBE_SECONDS = 30
-_CONNECTIONS = 8
-_ASK_AGAIN_SECONDS = 5.0
 
 # KEYS: state, failures, opened_at, probe. ARGV: now in ms. Returns 1 when the caller may go.
 _ALLOWS = f"""
@@ -105,16 +102,12 @@ class Breaker:
 
     def __init__(self, redis_url: str | None, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._redis = engine_client(redis_url) if redis_url else None
-        # A thousand posts at one instant share a few connections instead of opening one each.
-        self._lanes = asyncio.Semaphore(_CONNECTIONS)
-        self._down_until = 0.0
+        self._scripts = Scripts(redis_url, means="the breakers allow all", now=now)
         self._own_failures: dict[Platform, deque[float]] = {}
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._redis is not None:
-            await self._redis.aclose()
+        await self._scripts.aclose()
 
     async def allows(self, platform: Platform) -> bool:
         """Return whether a call may go to the platform; in HALF_OPEN one caller gets the probe."""
@@ -139,23 +132,6 @@ class Breaker:
         return len(recent) < FAILURES_TO_OPEN
 
     async def _run(self, script: str, platform: Platform) -> int | None:
-        if self._redis is None:
-            return None
-        keys = breaker_keys(platform)
-        async with self._lanes:
-            if self._now() < self._down_until:
-                return None
-            try:
-                answer = await self._redis.eval(
-                    script, len(keys), *keys, str(int(self._now() * 1000))
-                )
-            except RedisError as error:
-                # One line per outage: asked again in 5 s, the process-local count stands until then.
-                if self._down_until == 0.0:
-                    _log.warning("redis.down", reason=type(error).__name__, means="allow all")
-                self._down_until = self._now() + _ASK_AGAIN_SECONDS
-                return None
-            if self._down_until:
-                _log.info("redis.up")
-                self._down_until = 0.0
-        return int(answer)
+        now_ms = int(self._now() * 1000)
+        answer = await self._scripts.run(script, breaker_keys(platform), [now_ms])
+        return None if answer is None else int(answer)
