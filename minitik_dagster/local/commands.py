@@ -11,6 +11,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
+        readable=False,  # judged by us, in words that name the fix
         help="Where everything is kept; default: MINITIK_HOME, else .minitik in this folder.",
     ),
 ]

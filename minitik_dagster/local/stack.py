@@ -94,6 +94,8 @@ class Stack:
             if server.child is not None:
                 self.supervisor.adopt(server.child, wave=_SERVERS)
         if plan.postgres is not None:
+            for opened in plan.postgres.opened_folders:
+                self._say(f"{opened} is now searchable (o+x): PostgreSQL does not run as root")
             self._wait_for_server(plan.postgres)
         create_databases(plan)
         code = self._program(

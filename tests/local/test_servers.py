@@ -216,3 +216,15 @@ def test_presigned_urls_do_not_reach_the_log(servers_folder: Path) -> None:
         connection.close()
         assert eventually(lambda: "/bucket/key" in server.log.read_text())
         assert "planted" not in server.log.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands a folder to another user")
+def test_only_missing_search_bits_are_added_above_the_data(servers_folder: Path) -> None:
+    """Under root the way to the data is opened for traversal, not for listing, and reported."""
+    closed = servers_folder / "closed"
+    closed.mkdir(mode=0o700)
+    with make_postgres(closed / "pg") as server:
+        assert closed in server.opened_folders
+    assert closed.stat().st_mode & 0o777 == 0o701
+    with make_postgres(closed / "pg") as server:
+        assert server.opened_folders == []

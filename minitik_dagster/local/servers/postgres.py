@@ -50,6 +50,7 @@ class PostgresServer(EmbeddedServer):
         self._password = password
         self._time_zone = time_zone
         self._durable = durable
+        self.opened_folders: list[Path] = []
 
     @property
     def url(self) -> str:
@@ -86,9 +87,9 @@ class PostgresServer(EmbeddedServer):
 
     def _prepare(self) -> None:
         identity = server_identity(self.folder)
-        hand_over(self.folder, identity)
+        self.opened_folders = hand_over(self.folder, identity)
         if identity is not None:
-            make_readable(installation(), identity)
+            self.opened_folders += make_readable(installation(), identity)
         if not (self._data / "PG_VERSION").exists():
             self._initialise(identity)
         self._clear_stale_pid_file()

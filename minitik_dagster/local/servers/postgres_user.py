@@ -34,29 +34,38 @@ def server_identity(folder: Path) -> Identity | None:
     return Identity(uid=entry.pw_uid, gid=entry.pw_gid)
 
 
-def hand_over(folder: Path, identity: Identity | None) -> None:
-    """Make the folder the server user's own, private, and reachable for it."""
+def hand_over(folder: Path, identity: Identity | None) -> list[Path]:
+    """Make the folder the server user's own, private, and reachable for it.
+
+    Returns the folders above that had to be opened for it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if identity is None:
-        return
+        return []
     os.chown(folder, identity.uid, identity.gid)
     folder.chmod(0o700)
-    open_way_to(folder, identity)
+    return open_way_to(folder, identity)
 
 
-def open_way_to(path: Path, identity: Identity) -> None:
-    """Let the user traverse (not list) every folder above `path`.
+def open_way_to(path: Path, identity: Identity) -> list[Path]:
+    """Let the user traverse (not list) every folder above `path`; return those changed.
 
     Each folder is changed only where it must be: +x for others where they lack it.
     """
+    changed = []
     for folder in path.resolve().parents:
         if not _may_search(folder.stat(), identity):
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXOTH)
+            changed.append(folder)
+    return changed
 
 
-def make_readable(tree: Path, identity: Identity) -> None:
-    """Let the user read and run what lies in `tree` (an installation made under umask 077)."""
-    open_way_to(tree, identity)
+def make_readable(tree: Path, identity: Identity) -> list[Path]:
+    """Let the user read and run what lies in `tree` (an installation made under umask 077).
+
+    Returns the folders above that had to be opened for it.
+    """
+    changed = open_way_to(tree, identity)
     for folder, _, names in os.walk(tree):
         for path in (Path(folder), *(Path(folder) / name for name in names)):
             if path.is_symlink():
@@ -65,6 +74,7 @@ def make_readable(tree: Path, identity: Identity) -> None:
             wanted = mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
             if wanted != mode:
                 path.chmod(wanted)
+    return changed
 
 
 def _may_search(status: os.stat_result, identity: Identity) -> bool:
