@@ -4,12 +4,13 @@
 environment into one `ConfigurationError`. Secrets are `SecretStr`: they never print.
 """
 
+import json
 import re
 from functools import lru_cache
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from minitik_dagster.errors import ConfigurationError
@@ -29,6 +30,16 @@ _REAL_HOSTS = {
     "youtube_api_base_url": "https://www.googleapis.com",
     "youtube_analytics_base_url": "https://youtubeanalytics.googleapis.com",
 }
+LimitName = Literal[
+    "tiktok.init",
+    "tiktok.posts",
+    "tiktok.status",
+    "tiktok.creator_info",
+    "instagram.posts",
+    "instagram.containers",
+    "youtube.uploads",
+    "youtube.units",
+]
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -97,6 +108,7 @@ class Settings(BaseSettings):
     minitik_settle_youtube_seconds: float = Field(default=0.0, ge=0)
     minitik_send_deadline_seconds: float = Field(default=5.0, gt=0, le=30)
     minitik_commit_lead_seconds: float = Field(default=0.3, ge=0, le=2)
+    minitik_hold_seconds: float = Field(default=120.0, ge=5, le=600)
     minitik_window_seconds: float = Field(default=900.0, ge=30)
     minitik_idle_seconds: float = Field(default=120.0, ge=1)
     minitik_concurrent_uploads: int = Field(default=16, ge=1, le=256)
@@ -106,6 +118,7 @@ class Settings(BaseSettings):
         1, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600,
     )  # fmt: skip
     minitik_tiktok_init_per_minute: int = Field(default=3, ge=1)
+    minitik_limits: Annotated[dict[LimitName, PositiveInt], NoDecode] = Field(default_factory=dict)
 
     @field_validator("encryption_key")
     @classmethod
@@ -138,6 +151,16 @@ class Settings(BaseSettings):
     def _split_ladder(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(float(part) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("minitik_limits", mode="before")
+    @classmethod
+    def _read_limits(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError("must be a JSON object of budgets by limit's name") from None
         return value
 
     @field_validator("database_url", "direct_url", "dagster_postgres_url")

@@ -5,7 +5,6 @@ the same as a claim that ends there.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,7 +18,6 @@ from minitik_dagster.db.types import AccountStatus, Platform
 from minitik_dagster.errors import (
     AuthExpiredError,
     HandleDeadError,
-    MinitikError,
     NotSentError,
     PlatformError,
     RejectedError,
@@ -29,23 +27,19 @@ from minitik_dagster.errors import (
     UnknownOutcomeError,
 )
 from minitik_dagster.media.source import StoredMedia
-from minitik_dagster.platforms.port import Handle, PlatformClient, Standing
+from minitik_dagster.platforms.port import Handle, PlatformClient
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.committer import Committer, Sent, lateness
 from minitik_dagster.publishing.confirmation import Confirmation
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.ledger import LedgerDesk
+from minitik_dagster.publishing.preparation import MayBePublicError, Preparation
 from minitik_dagster.publishing.reconciler import Reconciler
 from minitik_dagster.publishing.work import Claim
 from minitik_dagster.resilience.breaker import Breaker
 
 _log = structlog.get_logger(__name__)
 _REFRESHES = 2
-_URL_GRACE = timedelta(minutes=5)
-
-
-class _MayBePublicError(MinitikError):
-    """An earlier handle may have been published: a person decides (engine.md R2)."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +51,11 @@ class Carrier:
     reconciler: Reconciler
     confirmation: Confirmation
     vault: Vault
+    preparation: Preparation
     breaker: Breaker
     client: Callable[[Platform], PlatformClient]
     media: Callable[[Claim], StoredMedia]
     old_worker_has: Callable[[str], Awaitable[bool]]
-    uploads: dict[Platform, asyncio.Semaphore]
 
     async def carry(self, claim: Claim) -> None:
         """Take the publication to its end, or to where it is handed back.
@@ -99,7 +93,7 @@ class Carrier:
         if claim.open_commit is not None:
             return await self.reconciler.settle(claim, claim.open_commit, desk, client)
         if claim.stage in {Stage.CONFIRMING, Stage.LIVE}:
-            handle = await self._committed_handle(desk)
+            handle = await self._committed_handle(claim, desk)
             expired = await self.confirmation.follow(claim, handle, desk, client)
             if expired is not None:
                 raise expired
@@ -113,8 +107,13 @@ class Carrier:
             return None
         media = self.media(claim)
         try:
-            handle, claim = await self._prepare(claim, desk, client, media)
-        except (TransientError, ThrottledError, UnknownOutcomeError) as error:
+            handle, claim = await self.preparation.prepare(claim, desk, client, media)
+            hold = self.endings.policy.hold
+            if self.endings.clock.until(claim.due_at) > hold.total_seconds() + 5:
+                await self.endings.hand_back(claim, Stage.PREPARED, claim.due_at - hold)
+                return None
+            handle = await self._warm(claim, handle, desk, client)
+        except (TransientError, ThrottledError, UnknownOutcomeError, HandleDeadError) as error:
             await self._note_health(claim, error)
             await self.endings.retry(claim, Stage.SCHEDULED, error)
             return None
@@ -125,19 +124,9 @@ class Carrier:
         except RevokedError as error:
             await self.endings.withdraw_account(claim, error)
             return None
-        except HandleDeadError as error:
-            await desk.retire_handle("dead")
-            await self.endings.retry(claim, Stage.SCHEDULED, error)
-            return None
-        except _MayBePublicError as error:
+        except MayBePublicError as error:
             await self.endings.review(claim, None, str(error))
             return None
-        wait = self.endings.clock.until(claim.due_at)
-        hold = self.endings.policy.hold
-        if wait > hold.total_seconds() + 5:
-            await self.endings.hand_back(claim, Stage.PREPARED, claim.due_at - hold)
-            return None
-        handle = await self._warm(claim, handle, desk, client)
         if not await self._in_time(claim):
             return None
         sent = await self.committer.commit(claim, handle, media, client)
@@ -180,85 +169,12 @@ class Carrier:
         await self.endings.fail(claim, late)
         return False
 
-    async def _prepare(
-        self, claim: Claim, desk: LedgerDesk, client: PlatformClient, media: StoredMedia
-    ) -> tuple[Handle, Claim]:
-        stored = await self._usable_handle(claim, desk, client)
-        if stored is None:
-            await self._require_room_for_a_handle(claim)
-        if claim.stage is not Stage.PREPARED:
-            claim = await self.endings.store.move(claim, Stage.PREPARING)
-        async with self.uploads[claim.platform]:
-            handle = await client.prepare(claim.post, media, stored, desk)
-        await self.breaker.record_success(claim.platform)
-        if claim.stage is not Stage.PREPARED:
-            claim = await self.endings.store.move(claim, Stage.PREPARED, holdReason=None)
-        return handle, claim
-
-    async def _require_room_for_a_handle(self, claim: Claim) -> None:
-        rows = await self.endings.store.rows(queries.HANDLE_MAKERS, id=claim.publication_id)
-        most = self.endings.policy.handles_per_post[claim.platform]
-        if rows[0]["made"] >= most:
-            raise RejectedError(
-                f"preparing was begun {most} times within a day without success",
-                code="too_many_handles",
-                fix="Look at the step history for the platform's words, then schedule it again.",
-            )
-
-    async def _usable_handle(
-        self, claim: Claim, desk: LedgerDesk, client: PlatformClient
-    ) -> Handle | None:
-        """Return the active handle if it may still be committed (engine.md R2, R6).
-
-        An unfit one is dropped, unless a commit on it may have been sent: then only the platform's
-        own word, or its time limit, makes room for another (it is waited for, or a person decides).
-        """
-        for item in await desk.handles():
-            if item.state != "active":
-                continue
-            handle, now = item.handle, self.endings.clock.now()
-            expired = handle.expires_at is not None and handle.expires_at < claim.due_at
-            gone = handle.expires_at is not None and handle.expires_at + _URL_GRACE < now
-            if handle.revision == claim.revision and not (expired and gone):
-                return handle
-            if item.maybe_sent:
-                await self._require_unpublished(claim, handle, desk, client, gone=gone)
-            await desk.retire_handle("dropped")
-            await self._discard(claim, handle, desk)
-        return None
-
-    async def _require_unpublished(
-        self,
-        claim: Claim,
-        handle: Handle,
-        desk: LedgerDesk,
-        client: PlatformClient,
-        *,
-        gone: bool,
-    ) -> None:
-        finding = await client.find(claim.post, handle, desk)
-        if finding.standing is Standing.DEAD:
-            return
-        if finding.standing is Standing.NOT_PUBLISHED and (gone or handle.expires_at is None):
-            return
-        if finding.standing is Standing.NOT_PUBLISHED and handle.expires_at is not None:
-            wait = ThrottledError(
-                "an earlier handle may still publish; waiting until it has expired",
-                code="handle_may_publish",
-            )
-            wait.until = handle.expires_at + _URL_GRACE
-            raise wait
-        raise _MayBePublicError("an earlier handle of this post may have been published")
-
-    async def _discard(self, claim: Claim, handle: Handle, desk: LedgerDesk) -> None:
-        """Take away what was prepared, where the platform can; an orphan is private and dies."""
-        with contextlib.suppress(PlatformError):
-            await self.client(claim.platform).delete(claim.post, handle, None, desk)
-
-    async def _committed_handle(self, desk: LedgerDesk) -> Handle:
+    async def _committed_handle(self, claim: Claim, desk: LedgerDesk) -> Handle:
         found = [item.handle for item in await desk.handles() if item.state == "used"]
         assert found, "an accepted publication has the handle it was committed with"
-        return found[-1]
+        if claim.platform_post_id is None:
+            return found[-1]
+        return found[-1].with_progress(post_ids=[claim.platform_post_id])
 
     async def _warm(
         self, claim: Claim, handle: Handle, desk: LedgerDesk, client: PlatformClient
@@ -270,6 +186,11 @@ class Carrier:
         try:
             async with asyncio.timeout(ahead - 1):
                 return await client.warm(claim.post, handle, desk)
+        except HandleDeadError:
+            await self.preparation.retire(claim, desk, client)
+            raise
+        except RejectedError:
+            raise
         except (PlatformError, TimeoutError):
             # Best effort: a cold connection makes the post some milliseconds later, no more.
             return handle
@@ -294,8 +215,13 @@ class Carrier:
             )
             media.forget()
             await self.breaker.record_success(claim.platform)
+            ids = sent.receipt.post_ids if sent.receipt else ()
             return replace(
-                claim, stage=Stage.CONFIRMING, accepted_at=sent.answered_at, confirm_polls=0
+                claim,
+                stage=Stage.CONFIRMING,
+                accepted_at=sent.answered_at,
+                confirm_polls=0,
+                platform_post_id=next(iter(ids), None),
             )
         await self._note_health(claim, error)
         claim = replace(claim, stage=Stage.COMMITTING, attempts=claim.attempts + 1)
@@ -315,6 +241,7 @@ class Carrier:
             case RevokedError():
                 await self.endings.withdraw_account(claim, error)
             case HandleDeadError():
+                # The platform's own word: nothing on this handle can be published any more.
                 await desk.retire_handle("dead")
                 return await self.endings.store.move(claim, Stage.SCHEDULED)
             case _:

@@ -34,6 +34,7 @@ from minitik_dagster.publishing.dispatcher import Dispatcher
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.listener import Listener
 from minitik_dagster.publishing.policy import EnginePolicy
+from minitik_dagster.publishing.preparation import Preparation
 from minitik_dagster.publishing.reconciler import Reconciler
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
@@ -167,11 +168,15 @@ def _assemble(
         reconciler=Reconciler(endings, committer),
         confirmation=Confirmation(endings),
         vault=vault,
+        preparation=Preparation(
+            endings,
+            breaker,
+            {platform: asyncio.Semaphore(policy.uploads_at_once) for platform in Platform},
+        ),
         breaker=breaker,
         client=clients.client,
         media=media,
         old_worker_has=_OldQueue(settings).has,
-        uploads={platform: asyncio.Semaphore(policy.uploads_at_once) for platform in Platform},
     )
     direct = settings.direct_url.get_secret_value() if settings.direct_url else None
     if direct is None and not parse_database_url(url).pooled:

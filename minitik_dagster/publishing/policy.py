@@ -33,7 +33,7 @@ class EnginePolicy:
     claim_limit: int
     max_skew: timedelta
     spool: Path
-    hold: timedelta = timedelta(seconds=120)
+    hold: timedelta
     warm_ahead: timedelta = timedelta(seconds=6)
     poll: timedelta = timedelta(seconds=1)
     clock_sample_every: timedelta = timedelta(seconds=30)
@@ -72,6 +72,7 @@ class EnginePolicy:
             claim_limit=settings.minitik_claim_limit,
             max_skew=timedelta(seconds=settings.minitik_max_skew_seconds),
             spool=Path(settings.minitik_home) / "spool",
+            hold=timedelta(seconds=settings.minitik_hold_seconds),
         )
 
     def confirm_delay(self, polls: int) -> timedelta:

@@ -43,10 +43,12 @@ class Claim:
     media_key: str | None
     media_size: int
     mime_type: str
+    duration: timedelta | None
     title: str
     description: str | None
     options: Mapping[str, Any]
     accepted_at: datetime | None
+    platform_post_id: str | None
     bull_job_id: str | None
     open_commit: OpenCommit | None
     open_steps: int
@@ -83,10 +85,12 @@ class Claim:
             media_key=row["media_key"],
             media_size=row["media_size"] or 0,
             mime_type=row["mime_type"] or "video/mp4",
+            duration=timedelta(seconds=row["duration"]) if row["duration"] else None,
             title=row["title"],
             description=row["description"],
             options=row["options"] or {},
             accepted_at=from_db(row["accepted_at"]) if row["accepted_at"] else None,
+            platform_post_id=row["platform_post_id"],
             bull_job_id=row["bull_job_id"],
             open_commit=commit,
             open_steps=row["open_steps"],
@@ -111,4 +115,5 @@ class Claim:
             due_at=self.due_at,
             revision=self.revision,
             marker=f"mtk-{self.publication_id}",
+            duration=self.duration,
         )

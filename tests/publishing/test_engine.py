@@ -9,6 +9,7 @@ from sqlalchemy import text
 from minitik_dagster.db.models import Publication
 from minitik_dagster.db.types import Platform, PublicationStatus
 from minitik_dagster.local.workbench import Workbench
+from minitik_dagster.settings import Settings
 from tests.publishing.running import all_at, run_until
 
 ALL = tuple(Platform)
@@ -231,3 +232,30 @@ def test_a_connections_time_zone_moves_no_instant(workbench: Workbench, zone: st
     assert row.committed_at is not None
     assert timedelta(0) <= row.committed_at - due_at < timedelta(seconds=1)
     assert only(workbench, far).stage == "scheduled"
+
+
+def test_a_post_prepared_long_ahead_is_handed_back_and_still_goes_out_at_its_instant(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between preparation and the hold nobody has its lease; the same handles are committed."""
+    monkeypatch.setenv("MINITIK_HOLD_SECONDS", "5")
+    workbench.settings = Settings()
+    accounts = [(workbench.add_account(platform), platform) for platform in ALL]
+    video = workbench.add_video(11_500_000)
+    due_at = workbench.now() + timedelta(seconds=16)
+    ids = workbench.schedule(video, accounts, due_at)
+    handed_back = False
+
+    def look() -> None:
+        nonlocal handed_back
+        rows = workbench.rows(ids)
+        handed_back |= all(row.stage == "prepared" and row.lease_owner is None for row in rows)
+
+    run_until(workbench, ids, all_at("live"), meanwhile=look)
+    assert handed_back
+    assert len(workbench.public_posts(video)) == 3
+    for row in workbench.rows(ids):
+        assert row.committed_at is not None
+        assert timedelta(0) <= row.committed_at - due_at < timedelta(seconds=1)
+        names = [step["name"] for step in steps_of(workbench, row.id)]
+        assert len(names) == len(set(names)), "nothing was prepared twice"
