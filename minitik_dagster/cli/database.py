@@ -1,4 +1,4 @@
-"""`minitik db`: schema migrations; and `minitik adopt`, which takes an old system's jobs over."""
+"""`minitik db`: schema migrations."""
 
 from typing import Annotated
 

@@ -5,7 +5,16 @@ import sys
 import typer
 from typer._click.exceptions import ClickException  # typer carries its own click since 0.26
 
-from minitik_dagster.cli import breaker, database, engine, local, people, publications
+from minitik_dagster.cli import (
+    adoption,
+    breaker,
+    database,
+    engine,
+    local,
+    people,
+    publications,
+    schedule,
+)
 from minitik_dagster.cli.environment import join_running_stack
 from minitik_dagster.errors import MinitikError
 
@@ -20,7 +29,9 @@ app = typer.Typer(
 local.register(app)
 engine.register(app)
 database.register(app)
+adoption.register(app)
 people.register(app)
+schedule.register(app)
 publications.register(app)
 breaker.register(app)
 

@@ -1,4 +1,8 @@
-"""How commands speak: plain lines and tables for people, JSON for programs."""
+"""How commands speak: plain lines and tables for people, JSON for programs.
+
+What others wrote (names, titles, a platform's words) is shown without control characters: they could
+steer the terminal.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,26 +21,40 @@ def say(text: str) -> None:
     typer.echo(text)
 
 
+def show(facts: Mapping[str, Any]) -> None:
+    """Print one thing as JSON."""
+    say(json.dumps(_plain(facts), indent=2))
+
+
 def listing(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "none") -> None:
     """Print rows as JSON, or as columns wide enough for their values."""
     if as_json:
-        say(json.dumps([{k: _plain(v) for k, v in row.items()} for row in rows], indent=2))
+        say(json.dumps(_plain(rows), indent=2))
         return
     if not rows:
         say(empty)
         return
     names = list(rows[0])
     cells = [
-        [str(_plain(row[name]) if row[name] is not None else "-") for name in names] for row in rows
+        [printable(_plain(row[name])) if row[name] is not None else "-" for name in names]
+        for row in rows
     ]
     widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
     for line in [names, *cells]:
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def printable(value: object) -> str:
+    """Return a value as one line of visible text."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "".join(mark if mark.isprintable() else " " for mark in text)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return iso_z(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple | frozenset):
         return [_plain(item) for item in value]
     return value

@@ -36,8 +36,8 @@ def create_user(
     if tier.upper() not in SubscriptionTier.__members__:
         raise typer.BadParameter(f"tier {tier!r} is not one of FREE, PRO, BUSINESS")
     with transaction() as session:
-        user = create(session, email, name=name, tier=SubscriptionTier(tier.upper()))
-        say(user.id)
+        user_id = create(session, email, name=name, tier=SubscriptionTier(tier.upper())).id
+    say(user_id)
 
 
 def create_key(
@@ -51,10 +51,11 @@ def create_key(
     """Create an API key and print it: it is shown this once."""
     from minitik_dagster.accounts import api_keys, users
 
+    expires = datetime.now(UTC) + timedelta(days=days) if days else None
     with transaction() as session:
-        owner = users.find_user(session, user)
-        expires = datetime.now(UTC) + timedelta(days=days) if days else None
-        say(api_keys.create_key(session, owner.id, name, scopes=scope or (), expires_at=expires))
+        owner = users.find_user(session, user).id
+        key = api_keys.create_key(session, owner, name, scopes=scope or (), expires_at=expires)
+    say(key)
 
 
 def list_keys(
@@ -81,20 +82,19 @@ def revoke_key(key: Annotated[str, typer.Argument(help="The key's id or shown pr
 
 def list_accounts(as_json: AsJson = False) -> None:
     """List every connected account and what is wrong with it."""
-    from sqlalchemy import select
-
-    from minitik_dagster.db.models import Account
+    from minitik_dagster.accounts import directory
 
     with transaction() as session:
         rows = [
             {
                 "id": account.id,
                 "platform": account.platform.value.lower(),
-                "username": account.platform_username,
+                "platformAccountId": account.platform_account_id,
+                "username": account.username,
                 "status": account.status.value,
                 "tokenExpiresAt": account.token_expires_at,
                 "userId": account.user_id,
             }
-            for account in session.scalars(select(Account).order_by(Account.connected_at))
+            for account in directory.list_accounts(session)
         ]
     listing(rows, as_json=as_json, empty="no accounts")

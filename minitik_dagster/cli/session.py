@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from sqlalchemy.orm import Session
-
-from minitik_dagster.db.engine import make_engine
-from minitik_dagster.db.migrate import require_schema
-from minitik_dagster.settings import load_settings
+if TYPE_CHECKING:  # importing SQLAlchemy takes a second: `--help` does not need it
+    from sqlalchemy.orm import Session
 
 
 @contextmanager
-def transaction() -> Iterator[Session]:
+def transaction() -> Iterator["Session"]:
     """Yield a session that commits at the end of the block; refuses another schema version."""
+    from sqlalchemy.orm import Session
+
+    from minitik_dagster.db.engine import make_engine
+    from minitik_dagster.db.migrate import require_schema
+    from minitik_dagster.settings import load_settings
+
     engine = make_engine(load_settings().require_database_url(), pool_size=1, max_overflow=1)
     try:
         with Session(engine) as session, session.begin():
