@@ -27,8 +27,8 @@ from minitik_dagster.local.servers.s3 import S3Server
 PASSWORD = "only-for-this-test"
 
 
-def make_postgres(folder: Path, port: int = 0) -> PostgresServer:
-    return PostgresServer(folder, password=PASSWORD, port=port)
+def make_postgres(folder: Path, port: int = 0, *, durable: bool = False) -> PostgresServer:
+    return PostgresServer(folder, password=PASSWORD, port=port, durable=durable)
 
 
 MAKERS: dict[str, Callable[[Path, int], EmbeddedServer]] = {
@@ -82,7 +82,7 @@ def test_a_taken_port_is_named_in_one_line(kind: str, servers_folder: Path) -> N
 
 def test_postgres_keeps_committed_rows_through_a_crash(long_folder: Path) -> None:
     """After `kill -9` the stale pid file is no obstacle and committed rows are there."""
-    server = make_postgres(long_folder / "pg")
+    server = make_postgres(long_folder / "pg", durable=True)
     server.start()
     with psycopg.connect(server.url) as connection:
         connection.execute("CREATE TABLE kept (id int)")
@@ -117,7 +117,7 @@ def test_a_server_that_outlived_its_supervisor_is_ended_first(long_folder: Path)
 def test_a_wrong_password_says_so(long_folder: Path) -> None:
     """Data kept while its password was lost: one line with the way out, not a time-out."""
     make_postgres(long_folder / "pg").__enter__().stop()
-    other = PostgresServer(long_folder / "pg", password="another")
+    other = PostgresServer(long_folder / "pg", password="another", durable=False)
     with pytest.raises(LocalStackError, match=r"password in secrets\.env"):
         other.start()
     assert not something_listens(other.port)
