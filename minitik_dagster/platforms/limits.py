@@ -1,4 +1,4 @@
-"""The platforms' limits as data: media they take, and calls they allow.
+"""The platforms' limits as data: the media and texts they take (calls: resilience/limits_table.py).
 
 Figures are the vendors' as of November 2026; `source` names the page. Where a page leaves open whether
 "MB" means 10^6 or 2^20 bytes, the smaller reading is used. Raise `LIMITS_VERSION` with any change: it is
@@ -87,38 +87,6 @@ MEDIA_LIMITS: Mapping[Platform, MediaLimits] = MappingProxyType(
             max_width=None,
             max_bits_per_second=None,
             source="developers.google.com/youtube: Videos insert; support.google.com: upload limits",
-        ),
-    }
-)
-
-
-@dataclass(frozen=True)
-class CallLimit:
-    """At most `calls` of an operation per `window`, for each account or for our whole app."""
-
-    calls: int
-    window: timedelta
-    per_app: bool = False
-    prices: Mapping[str, int] | None = None
-
-
-_MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
-
-CALL_LIMITS: Mapping[tuple[Platform, str], CallLimit] = MappingProxyType(
-    {
-        (Platform.TIKTOK, "init"): CallLimit(6, _MINUTE),
-        (Platform.TIKTOK, "status"): CallLimit(30, _MINUTE),
-        (Platform.TIKTOK, "creator_info"): CallLimit(20, _MINUTE),
-        (Platform.TIKTOK, "list"): CallLimit(600, _MINUTE),
-        (Platform.INSTAGRAM, "container"): CallLimit(400, _DAY),
-        # Only where content_publishing_limit cannot be read: the live value rules.
-        (Platform.INSTAGRAM, "media_publish"): CallLimit(50, _DAY),
-        (Platform.YOUTUBE, "session"): CallLimit(100, _DAY, per_app=True),
-        (Platform.YOUTUBE, "units"): CallLimit(
-            10_000,
-            _DAY,
-            per_app=True,
-            prices=MappingProxyType({"list": 1, "update": 50, "delete": 50, "thumbnail": 50}),
         ),
     }
 )

@@ -50,7 +50,7 @@ def test_an_outage_is_told_once_and_its_end_too(redis_url: str) -> None:
         for _ in range(3):
             await breaker.allows(Platform.TIKTOK)
             now += 6
-        breaker._redis = back._redis
+        breaker._scripts._redis = back._scripts._redis
         for _ in range(2):
             await breaker.allows(Platform.TIKTOK)
         await breaker.aclose()
