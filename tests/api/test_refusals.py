@@ -1,16 +1,58 @@
 """What is refused over HTTP: the status, the field, the fix, and a database that did not change."""
 
 import json
+import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
 
+from minitik_dagster.db.engine import make_engine
 from minitik_dagster.db.types import AccountStatus, Platform
+from minitik_dagster.local.servers.postgres import PostgresServer
+from minitik_dagster.settings import Settings
 from tests.api.scene import VERTICAL, Person, Scene
+from tests.api.server import serving
 
 POSTS = ("/api/scheduling", "/api/publishing")
+
+
+# One database for the whole file: what is refused here must not change it anyhow.
+
+
+@pytest.fixture(scope="module")
+def engine(postgres_server: PostgresServer, template_database: str) -> Iterator[Engine]:
+    """Eyes on the file's database."""
+    name = f"test_{secrets.token_hex(6)}"
+    postgres_server.create_database(name, template=template_database)
+    engine = make_engine(postgres_server.database_url(name))
+    yield engine
+    engine.dispose()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def scene(engine: Engine) -> Scene:
+    """What makes people, accounts and contents."""
+    return Scene(engine)
+
+
+@pytest.fixture(scope="module")
+def api(engine: Engine) -> Iterator[httpx.Client]:
+    """A client of the API under uvicorn."""
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with serving(Settings(database_url=SecretStr(url))) as client:
+        yield client
+
+
+@pytest.fixture
+def person(scene: Scene) -> Person:
+    """Somebody of this test's own."""
+    return scene.person()
 
 
 def _refused(answer: httpx.Response, status: int, field: str | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
 from minitik_dagster.api.dependencies import SessionDep
+from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.scheduling import (
     ChangeBody,
@@ -29,9 +30,13 @@ Reader = Annotated[Caller, Depends(require_scope("publish:read"))]
 Writer = Annotated[Caller, Depends(require_scope("publish:write"))]
 
 
-@router.post("", status_code=201, responses=problems(404, 422))
-def schedule_post(body: ScheduleBody, caller: Writer, session: SessionDep) -> ScheduledJobView:
+@router.post("", status_code=201, responses=problems(404, 409, 422))
+def schedule_post(
+    body: ScheduleBody, caller: Writer, session: SessionDep, once: OnceDep
+) -> ScheduledJobView:
     """Schedule a content on some accounts at one instant: all of them or none."""
+    if (before := once.replay(session, body)) is not None:
+        return ScheduledJobView.of(get_job(session, caller.user_id, before["scheduledJobId"]))
     made = schedule(
         session,
         body.wish(caller.user_id),
@@ -39,6 +44,7 @@ def schedule_post(body: ScheduleBody, caller: Writer, session: SessionDep) -> Sc
         priority=body.priority,
         max_lateness=body.lateness,
     )
+    once.keep(session, body, status=201, created={"scheduledJobId": made.job.id})
     return ScheduledJobView.created(made)
 
 
