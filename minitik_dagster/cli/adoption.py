@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minitik_dagster.cli.output import AsJson, say, show
+from minitik_dagster.cli.output import AsJson, as_object, say
 from minitik_dagster.cli.session import transaction
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def adopt(
     with transaction() as session:
         found = take(session, redis_url, tiktok_privacy=tiktok_privacy)
     if as_json:
-        show(_facts(found))
+        as_object(_facts(found))
         return
     _tell(found)
 

@@ -7,10 +7,9 @@ from pathlib import Path
 def join_running_stack() -> None:
     """Fill unset variables from `<data dir>/secrets.env` and endpoints.json of a running stack.
 
-    Only where DATABASE_URL is unset: a configured deployment is never mixed with a local one.
+    Not where DATABASE_URL names another database than the stack's: a configured deployment is never
+    mixed with a local one.
     """
-    if os.environ.get("DATABASE_URL"):
-        return
     home = Path(os.environ.get("MINITIK_HOME") or ".minitik")
     if not (home / "endpoints.json").is_file():
         return
@@ -19,6 +18,11 @@ def join_running_stack() -> None:
         from minitik_dagster.local.endpoints import environment_beside
     except ImportError:  # the extra `local` is not installed: then no local stack runs either
         return
-    for name, value in environment_beside(DataFolder(home)).items():
-        os.environ.setdefault(name, value)
+    found = environment_beside(DataFolder(home))
+    configured = os.environ.get("DATABASE_URL")
+    if configured and configured != found.get("DATABASE_URL"):
+        return
+    for name, value in found.items():
+        if not os.environ.get(name):  # an empty variable counts as unset, as in the settings
+            os.environ[name] = value
     os.environ.setdefault("MINITIK_HOME", str(home))

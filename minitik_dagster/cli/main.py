@@ -1,9 +1,13 @@
 """`minitik`: the root command. Wiring only; every command's work lives in the package it belongs to."""
 
+import os
 import sys
 
 import typer
-from typer._click.exceptions import ClickException  # typer carries its own click since 0.26
+from typer._click.exceptions import (  # typer carries its own click since 0.26
+    ClickException,
+    NoArgsIsHelpError,
+)
 
 from minitik_dagster.cli import (
     adoption,
@@ -38,17 +42,26 @@ breaker.register(app)
 
 def main() -> None:
     """Run a command: exit 0 good, 1 found something wrong, 2 usage; an error is one line."""
-    if sys.argv[1:2] not in (["up"], ["demo"]):  # these two start or find a stack themselves
-        join_running_stack()
     try:
+        if sys.argv[1:2] not in (["up"], ["demo"]):  # these two start or find a stack themselves
+            join_running_stack()
         code = app(standalone_mode=False)
     except MinitikError as error:
         _end(str(error), 1)
+    except NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        sys.exit(2)
     except ClickException as error:
         _end(error.format_message(), error.exit_code)
     except typer.Abort:
         _end("stopped", 1)
-    except Exception as error:  # what no command foresaw: still one line, never a trace with values
+    except OSError as error:
+        # A reader that went away (`minitik keys list | head`) is no fault, and hears nothing more.
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        _end(f"{error.strerror}: {error.filename}" if error.filename else str(error), 1)
+    except Exception as error:  # what no command foresaw: still one line where we know what it is
         from sqlalchemy.exc import DBAPIError
 
         if isinstance(error, DBAPIError):

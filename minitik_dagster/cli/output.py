@@ -21,7 +21,7 @@ def say(text: str) -> None:
     typer.echo(text)
 
 
-def show(facts: Mapping[str, Any]) -> None:
+def as_object(facts: Mapping[str, Any]) -> None:
     """Print one thing as JSON."""
     say(json.dumps(_plain(facts), indent=2))
 
@@ -34,10 +34,10 @@ def listing(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "n
     if not rows:
         say(empty)
         return
+    rows = [{_camel(name): value for name, value in row.items()} for row in rows]
     names = list(rows[0])
     cells = [
-        [printable(_plain(row[name])) if row[name] is not None else "-" for name in names]
-        for row in rows
+        [printable(row[name]) if row[name] is not None else "-" for name in names] for row in rows
     ]
     widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
     for line in [names, *cells]:
@@ -46,15 +46,22 @@ def listing(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "n
 
 def printable(value: object) -> str:
     """Return a value as one line of visible text."""
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    plain = _plain(value)
+    text = ", ".join(map(str, plain)) if isinstance(plain, list) else str(plain)
     return "".join(mark if mark.isprintable() else " " for mark in text)
+
+
+def _camel(name: str) -> str:
+    """Names as the HTTP contract writes them."""
+    first, *others = name.split("_")
+    return first + "".join(part.capitalize() for part in others)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return iso_z(value)
     if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+        return {_camel(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple | frozenset):
         return [_plain(item) for item in value]
     return value

@@ -1,11 +1,12 @@
 """`minitik publications` and `minitik reviews`: one post's story, and what waits for a person."""
 
 import getpass
+import os
 from typing import Annotated, Any
 
 import typer
 
-from minitik_dagster.cli.output import AsJson, listing, say
+from minitik_dagster.cli.output import AsJson, as_object, listing, printable, say
 from minitik_dagster.cli.session import transaction
 
 
@@ -66,12 +67,20 @@ def show(publication_id: str, as_json: AsJson = False) -> None:
             )
         ]
     if as_json:
-        listing([facts | {"steps": [dict(step) for step in steps]}], as_json=True)
+        as_object(facts | {"steps": steps})
         return
     for name, value in facts.items():
         if value is not None:
-            say(f"{name:15} {value}")
+            say(f"{name:15} {printable(value)}")
     listing(steps, as_json=False, empty="no step was taken yet")
+
+
+def _operator() -> str:
+    """Who decides, for the audit log: the name the machine knows them by."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
 
 
 def list_reviews(as_json: AsJson = False) -> None:
@@ -99,6 +108,6 @@ def resolve(
         raise typer.BadParameter("give --published POST-ID or --not-published")
     with transaction() as session:
         reviews.resolve(
-            session.connection(), publication_id, published_as=published, actor=getpass.getuser()
+            session.connection(), publication_id, published_as=published, actor=_operator()
         )
     say(f"{publication_id}: {'live' if published else 'scheduled again'}")

@@ -1,0 +1,66 @@
+"""Users, keys and accounts from the command line."""
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from minitik_dagster.accounts.api_keys import owner_of
+from tests.cli.running import Command
+from tests.scheduling.legacy import OldSystem
+
+
+def test_a_user_gets_a_key_that_works_until_it_is_revoked(
+    minitik: Command, on_database: Engine
+) -> None:
+    """Created, listed without its text, revoked by the prefix that the list shows."""
+    user_id = minitik.good("users", "create", "Ada@Example.org", "--tier", "pro").out.strip()
+    key = minitik.good(
+        "keys", "create", "ada@example.org", "--name", "ci", "--days", "3"
+    ).out.strip()
+    with Session(on_database) as session:
+        owner = owner_of(session, key)
+    assert owner is not None
+    assert owner.user_id == user_id
+    (listed,) = minitik.good("keys", "list", "--json").data
+    assert (listed["name"], listed["email"]) == ("ci", "ada@example.org")
+    assert listed["expiresAt"].endswith("Z")
+    assert key not in str(listed)
+    assert minitik.good("keys", "revoke", listed["prefix"]).out == "revoked\n"
+    assert minitik.good("keys", "revoke", listed["id"]).out == "was revoked before\n"
+    with Session(on_database) as session:
+        assert owner_of(session, key) is None
+
+
+def test_a_user_is_found_by_id_too_and_a_stranger_is_not(
+    minitik: Command, on_database: Engine
+) -> None:
+    user_id = minitik.good("users", "create", "a@example.org").out.strip()
+    minitik.good("keys", "create", user_id, "--scope", "content:read")
+    assert "no user" in minitik.refused("keys", "create", "nobody@example.org")
+    assert "unknown: root" in minitik.refused("keys", "create", user_id, "--scope", "root")
+    assert len(minitik.good("keys", "list", "--user", user_id, "--json").data) == 1
+
+
+def test_a_second_user_with_the_same_address_is_refused(
+    minitik: Command, on_database: Engine
+) -> None:
+    minitik.good("users", "create", "a@example.org")
+    assert "already" in minitik.refused("users", "create", "A@EXAMPLE.ORG")
+
+
+def test_accounts_are_listed_with_their_state_and_without_tokens(
+    minitik: Command, on_database: Engine
+) -> None:
+    """A name that would steer the terminal is shown without what steers."""
+    old = OldSystem(on_database)
+    account = old.account(
+        "TIKTOK", status="EXPIRED", accessToken="a:b:sealed", platformUsername="na\x1b[2Jme"
+    )
+    (listed,) = minitik.good("accounts", "list", "--json").data
+    assert (listed["id"], listed["status"], listed["platform"]) == (account, "EXPIRED", "tiktok")
+    shown = minitik.good("accounts", "list").out
+    assert "sealed" not in shown
+    assert "\x1b" not in shown
+    with on_database.begin() as connection:
+        connection.execute(text("DELETE FROM accounts"))
+    assert minitik.good("accounts", "list").out == "no accounts\n"
+    assert minitik.good("accounts", "list", "--json").data == []
