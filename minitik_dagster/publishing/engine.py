@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from random import SystemRandom
@@ -40,6 +40,8 @@ from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
 from minitik_dagster.publishing.work import Claim
 from minitik_dagster.resilience.breaker import Breaker
+from minitik_dagster.resilience.limiter import Limiter
+from minitik_dagster.resilience.limits_table import budgets
 from minitik_dagster.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -78,12 +80,25 @@ async def dispatch(
             media_http = await stack.enter_async_context(
                 make_client(connections=policy.uploads_at_once * 2)
             )
-            breaker = await stack.enter_async_context(_breaker(settings))
+            redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+            breaker = await stack.enter_async_context(contextlib.aclosing(Breaker(redis_url)))
+            limiter = await stack.enter_async_context(
+                contextlib.aclosing(Limiter(redis_url, budgets=budgets(settings)))
+            )
             objects = ObjectStore.from_settings(settings)
             # The first signature builds a client, a fifth of a second that no loop should wait.
             await asyncio.to_thread(objects.warm)
             dispatcher = _assemble(
-                settings, policy, engine, clients, objects, media_http, breaker, kind, instance
+                settings,
+                policy,
+                engine,
+                clients,
+                objects,
+                media_http,
+                breaker,
+                limiter,
+                kind,
+                instance,
             )
             dispatcher.run_id = run_id
             dispatcher.on_start = on_start
@@ -138,6 +153,7 @@ def _assemble(
     objects: ObjectStore,
     media_http: httpx2.AsyncClient,
     breaker: Breaker,
+    limiter: Limiter,
     kind: str,
     instance: str,
 ) -> Dispatcher:
@@ -171,6 +187,7 @@ def _assemble(
         preparation=Preparation(
             endings,
             breaker,
+            limiter,
             {platform: asyncio.Semaphore(policy.uploads_at_once) for platform in Platform},
         ),
         breaker=breaker,
@@ -191,15 +208,6 @@ def _assemble(
         kind=kind,
         instance=instance,
     )
-
-
-@contextlib.asynccontextmanager
-async def _breaker(settings: Settings) -> AsyncIterator[Breaker]:
-    breaker = Breaker(settings.redis_url.get_secret_value() if settings.redis_url else None)
-    try:
-        yield breaker
-    finally:
-        await breaker.aclose()
 
 
 class _OldQueue:

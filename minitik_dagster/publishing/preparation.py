@@ -25,6 +25,8 @@ from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.ledger import LedgerDesk, StoredHandle
 from minitik_dagster.publishing.work import Claim
 from minitik_dagster.resilience.breaker import Breaker
+from minitik_dagster.resilience.limiter import Limiter
+from minitik_dagster.resilience.limits_table import HANDLE_CALL
 
 # An upload URL's hour is over for us five minutes late (engine.md R2).
 URL_GRACE = timedelta(minutes=5)
@@ -40,6 +42,7 @@ class Preparation:
 
     endings: Endings
     breaker: Breaker
+    limiter: Limiter
     uploads: dict[Platform, asyncio.Semaphore]
 
     async def prepare(
@@ -53,6 +56,7 @@ class Preparation:
         stored = await self._usable_handle(claim, desk, client)
         if stored is None:
             await self._require_room_for_a_handle(claim)
+            await self._reserve_calls(claim)
         if claim.stage is not Stage.PREPARED:
             claim = await self.endings.store.move(claim, Stage.PREPARING)
         try:
@@ -81,6 +85,19 @@ class Preparation:
                 code="too_many_handles",
                 fix="Look at the step history for the platform's words, then schedule it again.",
             )
+
+    async def _reserve_calls(self, claim: Claim) -> None:
+        """Take what a new post costs from the platform's budget; never on the commit path (R9)."""
+        call = HANDLE_CALL[claim.platform]
+        wait = await self.limiter.reserve(claim.platform, claim.account_id, call)
+        if wait:
+            error = ThrottledError(
+                f"our budget of {claim.platform.value} calls is used up; waiting for the next window",
+                code="budget",
+                fix="Spread the posts, or raise the budget: MINITIK_LIMITS.",
+            )
+            error.retry_after = wait
+            raise error
 
     async def _usable_handle(
         self, claim: Claim, desk: LedgerDesk, client: PlatformClient
