@@ -18,15 +18,14 @@ from minitik_dagster.db.types import JobPriority, to_db
 from minitik_dagster.errors import (
     FieldProblem,
     InvalidInputError,
-    NotFoundError,
     RuleRefusedError,
     StateConflictError,
 )
 from minitik_dagster.scheduling.choices import check_shape, resolve_options
 from minitik_dagster.scheduling.instants import ZonedInstant, check_window
+from minitik_dagster.scheduling.jobs import find_job
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import LOCK_CONTENT, ROLL_UP_CONTENT, ROLL_UP_JOB
-from minitik_dagster.scheduling.rules import is_id
 from minitik_dagster.scheduling.schedule import database_now, notify_if_soon
 
 _CHANGEABLE: Final = frozenset(
@@ -82,8 +81,10 @@ class Change:
     options: dict[str, Any] | None = None
 
 
-def cancel(session: Session, user_id: str, job_id: str) -> None:
+def cancel(session: Session, user_id: str | None, job_id: str) -> None:
     """Cancel what of a job has not been sent; the caller's transaction commits it.
+
+    `user_id` None is an operator, who may cancel anybody's.
 
     Raises NotFoundError, and StateConflictError when something is being sent or nothing is left.
     """
@@ -104,7 +105,7 @@ def cancel(session: Session, user_id: str, job_id: str) -> None:
     _roll_up(session, job)
 
 
-def change(session: Session, user_id: str, job_id: str, wanted: Change) -> None:
+def change(session: Session, user_id: str | None, job_id: str, wanted: Change) -> None:
     """Move a job, or change its priority, lateness or options; all of its posts or none.
 
     Raises NotFoundError, InvalidInputError (a past instant, bad options), RuleRefusedError, and
@@ -139,10 +140,10 @@ def change(session: Session, user_id: str, job_id: str, wanted: Change) -> None:
 
 
 def _locked(
-    session: Session, user_id: str, job_id: str
+    session: Session, user_id: str | None, job_id: str
 ) -> tuple[ScheduledJob, Sequence[Publication]]:
     """Return the caller's job and its publications, locked: content first, as the engine does."""
-    job = _find(session, user_id, job_id)
+    job = find_job(session, user_id, job_id)
     session.execute(text(LOCK_CONTENT), {"content_id": job.content_id})
     session.refresh(job, with_for_update=True)
     publications = session.scalars(
@@ -158,18 +159,6 @@ def _locked(
             state=job.status.value,
         )
     return job, publications
-
-
-def _find(session: Session, user_id: str, job_id: str) -> ScheduledJob:
-    if is_id(job_id):
-        found = session.scalars(
-            select(ScheduledJob)
-            .join(Content, Content.id == ScheduledJob.content_id)
-            .where(ScheduledJob.id == job_id, Content.user_id == user_id)
-        ).one_or_none()
-        if found is not None:
-            return found
-    raise NotFoundError(f"no scheduled job {job_id[:64]!r}; see GET /api/scheduling")
 
 
 def _require_changeable(

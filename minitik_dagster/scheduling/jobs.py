@@ -38,25 +38,44 @@ class JobPage:
     total: int
 
 
-def get_job(session: Session, user_id: str, job_id: str) -> JobView:
-    """Return the caller's job; NotFoundError alike for unknown and foreign ids."""
+def find_job(session: Session, user_id: str | None, job_id: str) -> ScheduledJob:
+    """Return the user's job, anybody's for an operator (None).
+
+    NotFoundError alike for unknown and foreign ids.
+    """
     job = None
     if is_id(job_id):
-        job = session.scalars(
+        query = (
             select(ScheduledJob)
             .join(Content, Content.id == ScheduledJob.content_id)
-            .where(ScheduledJob.id == job_id, Content.user_id == user_id)
-        ).one_or_none()
+            .where(ScheduledJob.id == job_id)
+        )
+        if user_id is not None:
+            query = query.where(Content.user_id == user_id)
+        job = session.scalars(query).one_or_none()
     if job is None:
         raise NotFoundError(f"no scheduled job {job_id[:64]!r}; see GET /api/scheduling")
-    return _views(session, [job])[0]
+    return job
+
+
+def get_job(session: Session, user_id: str | None, job_id: str) -> JobView:
+    """Return a job with its publications; NotFoundError as `find_job`."""
+    return _views(session, [find_job(session, user_id, job_id)])[0]
 
 
 def list_jobs(
-    session: Session, user_id: str, *, status: JobStatus | None, page: int, limit: int
+    session: Session,
+    user_id: str | None,
+    *,
+    status: JobStatus | None = None,
+    page: int = 1,
+    limit: int = 20,
 ) -> JobPage:
-    """Return a page (from 1) of the caller's jobs, the latest instant first, ties by id."""
-    wanted = [Content.user_id == user_id]
+    """Return a page (from 1) of the user's jobs, everybody's for an operator (None).
+
+    The latest instant first, ties by id.
+    """
+    wanted = [] if user_id is None else [Content.user_id == user_id]
     if status is not None:
         wanted.append(ScheduledJob.status == status)
     base = select(ScheduledJob).join(Content, Content.id == ScheduledJob.content_id).where(*wanted)
