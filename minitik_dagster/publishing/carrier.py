@@ -40,6 +40,7 @@ from minitik_dagster.resilience.breaker import Breaker
 
 _log = structlog.get_logger(__name__)
 _REFRESHES = 2
+_MAY_BE_PUBLIC = {Stage.CONFIRMING, Stage.LIVE, Stage.UNKNOWN}
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Carrier:
             except AuthExpiredError as error:
                 refreshes += 1
                 if refreshes > _REFRESHES:
-                    await self.endings.retry(claim, _resting(claim.stage), error)
+                    await self._without_token(claim, error)
                     return
                 if not await self._refresh(claim, desk, client):
                     return
@@ -266,17 +267,21 @@ class Carrier:
                 claim.account_id,
                 stale_version=stale,
             )
-        except RevokedError as error:
-            if claim.stage in {Stage.CONFIRMING, Stage.LIVE, Stage.UNKNOWN}:
-                at = self.endings.clock.now() + timedelta(minutes=10)
-                await self.endings.hand_back(claim, claim.stage, at)
-            else:
-                await self.endings.withdraw_account(claim, error)
-            return False
         except PlatformError as error:
-            await self.endings.retry(claim, _resting(claim.stage), error)
+            await self._without_token(claim, error)
             return False
         return True
+
+    async def _without_token(self, claim: Claim, error: PlatformError) -> None:
+        """End the claim when no token can be had: what may be public is asked about later."""
+        if claim.open_commit is not None or claim.stage in _MAY_BE_PUBLIC:
+            stage = Stage.UNKNOWN if claim.open_commit is not None else claim.stage
+            at = self.endings.clock.now() + timedelta(minutes=10)
+            await self.endings.hand_back(claim, stage, at)
+        elif isinstance(error, RevokedError):
+            await self.endings.withdraw_account(claim, error)
+        else:
+            await self.endings.retry(claim, _resting(claim.stage), error)
 
     async def _note_health(self, claim: Claim, error: PlatformError) -> None:
         if error.unhealthy:

@@ -13,7 +13,7 @@ import structlog
 
 from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import to_db
-from minitik_dagster.errors import PlatformError, RejectedError, RevokedError
+from minitik_dagster.errors import AuthExpiredError, PlatformError, RejectedError
 from minitik_dagster.platforms.port import Finding, Handle, PlatformClient, Standing
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.committer import Committer
@@ -35,7 +35,10 @@ class Reconciler:
     async def settle(
         self, claim: Claim, commit: OpenCommit, desk: LedgerDesk, client: PlatformClient
     ) -> Claim | None:
-        """Ask the platform about an open commit; return the claim to go on with, or None if ended."""
+        """Ask the platform about an open commit; return the claim to go on with, or None if ended.
+
+        Raises AuthExpiredError when the token must be refreshed before the platform can be asked.
+        """
         if claim.stage is not Stage.UNKNOWN:
             claim = await self.endings.store.move(claim, Stage.UNKNOWN)
         handle = next(
@@ -46,8 +49,10 @@ class Reconciler:
         while True:
             try:
                 finding = await client.find(claim.post, handle, desk)
-            except RevokedError as error:
-                finding = Finding(Standing.CANNOT_TELL, error=error)
+            except AuthExpiredError as error:
+                if self.endings.clock.now() - commit.send_by <= self.endings.policy.review_after:
+                    raise
+                finding = Finding(Standing.CANNOT_TELL, code=error.code, error=error)
             except PlatformError as error:
                 finding = Finding(Standing.CANNOT_TELL, code=error.code, error=error)
             _log.info(
