@@ -25,7 +25,11 @@ CLASSES = {
     for name, found in vars(errors).items()
     if inspect.isclass(found) and issubclass(found, MinitikError)
 }
-OUTCOMES = list(PlatformError.__subclasses__())
+OUTCOMES: list[type[PlatformError]] = [
+    found
+    for found in CLASSES.values()
+    if issubclass(found, PlatformError) and found is not PlatformError
+]
 
 
 def _drawn() -> dict[str, str]:
