@@ -125,6 +125,7 @@ class Settings(BaseSettings):
         1, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600,
     )  # fmt: skip
     minitik_tiktok_init_per_minute: int = Field(default=3, ge=1)
+    minitik_log_format: Literal["json", "human"] = "json"
     minitik_limits: Annotated[dict[LimitName, PositiveInt], NoDecode] = Field(default_factory=dict)
 
     @field_validator("encryption_key")

@@ -20,5 +20,6 @@ def dispatcher(
     from minitik_dagster.publishing.engine import run_resident
     from minitik_dagster.settings import load_settings
 
-    configure_logging()
-    raise typer.Exit(run_resident(load_settings(), seconds=seconds))
+    settings = load_settings()
+    configure_logging(settings)
+    raise typer.Exit(run_resident(settings, seconds=seconds))

@@ -31,9 +31,10 @@ def dispatch_window(
     from minitik_dagster.logs import configure_logging
     from minitik_dagster.publishing.engine import dispatch
 
-    configure_logging()
+    environment = settings.load()
+    configure_logging(environment)
     context.log.info("dispatcher starts (shard %d)", config.shard)
-    summary, tally = asyncio.run(dispatch(settings.load(), kind="dagster", run_id=context.run_id))
+    summary, tally = asyncio.run(dispatch(environment, kind="dagster", run_id=context.run_id))
     context.log_event(
         AssetMaterialization(
             PUBLICATIONS_KEY, metadata=window_metadata(summary, tally.failures_table())
