@@ -1,0 +1,136 @@
+"""`minitik dispatcher`: runs until it is told to end, and refuses plainly what it must not publish."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from minitik_dagster.db import migrate
+from minitik_dagster.local.servers.sandbox import SandboxServer
+from minitik_dagster.settings import Settings
+from tests.cli.running import Command
+
+
+@pytest.fixture
+def deployment(
+    monkeypatch: pytest.MonkeyPatch,
+    on_database: Engine,
+    redis_url: str,
+    s3_endpoint: str,
+    s3_bucket: str,
+    sandbox: SandboxServer,
+    tmp_path: Path,
+) -> Engine:
+    """An environment in which a dispatcher may run."""
+    environment = {
+        "REDIS_URL": redis_url,
+        "AWS_ENDPOINT_URL_S3": s3_endpoint,
+        "AWS_S3_BUCKET": s3_bucket,
+        "ENCRYPTION_KEY": "ab" * 32,
+        "MINITIK_HOME": str(tmp_path / "home"),
+        **sandbox.environment,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return on_database
+
+
+def registered(engine: Engine) -> int:
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT count(*) FROM dispatchers"))
+        return int(found.scalar_one())
+
+
+def test_a_dispatcher_says_when_it_is_ready_and_ends_by_itself(
+    minitik: Command, deployment: Engine
+) -> None:
+    """A supervisor waits for the line; `--seconds` bounds a trial."""
+    said = minitik("dispatcher", "--seconds", "1")
+    assert (said.code, said.out) == (0, "dispatcher ready\n")
+    with deployment.connect() as connection:
+        ended = connection.execute(text('SELECT "endedAt" IS NOT NULL FROM dispatchers'))
+        assert ended.scalars().all() == [True]
+
+
+def test_a_dispatcher_ends_cleanly_on_sigterm_and_logs_to_standard_error(
+    deployment: Engine,
+) -> None:
+    """Exit 0; standard output holds nothing but the line."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "minitik_dagster.cli.main", "dispatcher"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "dispatcher ready\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "")
+    assert '"event": "dispatcher.ended"' in err
+    assert registered(deployment) == 1
+
+
+def test_a_deployment_told_not_to_dispatch_does_not(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch, deployment: Engine
+) -> None:
+    """A preview on production's database."""
+    monkeypatch.setenv("MINITIK_DISPATCH", "off")
+    assert "MINITIK_DISPATCH is off" in minitik.refused("dispatcher")
+    assert registered(deployment) == 0
+
+
+def test_a_database_stamped_for_the_sandbox_is_not_published_to_the_world(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch, deployment: Engine
+) -> None:
+    """Nor the other way round: the hosts decide, the stamp stays."""
+    for name in Settings.model_fields:
+        if name.endswith("_base_url"):
+            monkeypatch.delenv(name.upper(), raising=False)
+    line = minitik.refused("dispatcher")
+    assert "stamped sandbox" in line
+    assert "point to live" in line
+    assert registered(deployment) == 0
+
+
+def test_a_copy_of_a_deployment_is_refused_by_its_instance(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch, deployment: Engine
+) -> None:
+    """The first dispatcher binds the database to its name."""
+    monkeypatch.setenv("MINITIK_INSTANCE", "production")
+    minitik("dispatcher", "--seconds", "0.5")
+    monkeypatch.setenv("MINITIK_INSTANCE", "copy")
+    line = minitik.refused("dispatcher")
+    assert "'copy'" in line
+    assert "bound to 'production'" in line
+    assert registered(deployment) == 1
+
+
+def test_another_schema_version_is_refused_with_the_command_to_run(
+    minitik: Command, deployment: Engine, database_url: str
+) -> None:
+    migrate.downgrade(database_url)
+    assert "run: minitik db upgrade" in minitik.refused("dispatcher")
+
+
+def test_a_budget_that_no_call_fits_into_is_refused_at_start(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch, deployment: Engine
+) -> None:
+    """Posts would wait for ever; nobody would see why."""
+    monkeypatch.setenv("MINITIK_LIMITS", '{"youtube.units": 9}')
+    assert "one call takes 56" in minitik.refused("dispatcher")
+    assert registered(deployment) == 0
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "ENCRYPTION_KEY", "AWS_S3_BUCKET"])
+def test_what_a_dispatcher_cannot_do_without_is_named(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch, deployment: Engine, name: str
+) -> None:
+    monkeypatch.delenv(name)
+    assert name in minitik.refused("dispatcher")
+    assert registered(deployment) == 0
