@@ -65,7 +65,8 @@ def main() -> None:
         from sqlalchemy.exc import DBAPIError
 
         if isinstance(error, DBAPIError):
-            _end(f"PostgreSQL does not answer as expected ({type(error.orig).__name__})", 1)
+            # The server's first line names host and reason; values stand in the lines below it.
+            _end(f"PostgreSQL: {str(error.orig).partition(chr(10))[0]}", 1)
         raise
     sys.exit(code if isinstance(code, int) else 0)
 
