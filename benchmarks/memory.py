@@ -177,7 +177,10 @@ def _prose(report: dict[str, Any]) -> str:
                 f"{result['dagster_import_mb']} MB: {result['beyond_import_mb']} MB beyond"
             ),
             f"  public with the file's SHA-256: {', '.join(result['public_with_same_sha256'])}",
-            f"  instagram: {result['stages']['instagram']}: {result['instagram']}",
+            (
+                f"  instagram: {result['stages']['instagram']}"
+                + (f": {result['instagram']}" if result["instagram"] else "")
+            ),
         ]
     return "\n".join(lines)
 
