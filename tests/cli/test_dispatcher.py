@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import Engine, text
 
 from minitik_dagster.db import migrate
@@ -24,7 +26,7 @@ def deployment(
     s3_bucket: str,
     sandbox: SandboxServer,
     tmp_path: Path,
-) -> Engine:
+) -> Iterator[Engine]:
     """An environment in which a dispatcher may run."""
     environment = {
         "REDIS_URL": redis_url,
@@ -36,7 +38,8 @@ def deployment(
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return on_database
+    yield on_database
+    structlog.reset_defaults()
 
 
 def registered(engine: Engine) -> int:

@@ -26,7 +26,7 @@ from minitik_dagster.resilience.limits_table import (
     default_budgets,
     slow_down,
 )
-from minitik_dagster.settings import LimitName, Settings
+from minitik_dagster.settings import LimitName, Settings, load_settings
 
 _T = TypeVar("_T")
 NOW = 1_800_000_010.0  # ten seconds into a minute, an hour, and a day in California
@@ -329,6 +329,19 @@ def test_a_budget_no_call_fits_into_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MINITIK_LIMITS", '{"youtube.units": 10}')
     with pytest.raises(ConfigurationError, match=r"youtube\.units is 10, but one call takes 56"):
         budgets(Settings())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["none", "[]", '{"myspace.init": 3}', '{"tiktok.posts": 0}', '{"tiktok.posts": "many"}'],
+)
+def test_a_bad_budget_is_a_bad_environment(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    """Named with every other problem at start."""
+    monkeypatch.setenv("MINITIK_LIMITS", bad)
+    monkeypatch.setenv("MINITIK_CLAIM_LIMIT", "0")
+    with pytest.raises(ConfigurationError, match="MINITIK_LIMITS") as caught:
+        load_settings()
+    assert "MINITIK_CLAIM_LIMIT" in str(caught.value)
 
 
 def test_every_platforms_handle_and_every_charge_is_in_the_table() -> None:
