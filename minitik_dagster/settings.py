@@ -174,11 +174,31 @@ class Settings(BaseSettings):
     @field_validator("database_url", "direct_url", "dagster_postgres_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in {
-            "postgresql",
-            "postgres",
-        }:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            _ = parts.port
+        except ValueError:  # its own text repeats a part of the value
+            raise ValueError("is no URL: check the host and the port") from None
+        if parts.scheme not in {"postgresql", "postgres"}:
             raise ValueError("must begin with postgresql:// or postgres://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        begins = ("redis://", "rediss://", "unix://")
+        if value is not None and not value.get_secret_value().startswith(begins):
+            raise ValueError(f"must begin with {', '.join(begins)}")
+        return value
+
+    @field_validator("mongodb_uri")
+    @classmethod
+    def _is_mongodb(cls, value: SecretStr | None) -> SecretStr | None:
+        begins = ("mongodb://", "mongodb+srv://")
+        if value is not None and not value.get_secret_value().startswith(begins):
+            raise ValueError(f"must begin with {' or '.join(begins)}")
         return value
 
     @field_validator(*_REAL_HOSTS, "aws_endpoint_url_s3", "media_public_base_url", "nextauth_url")
@@ -186,8 +206,12 @@ class Settings(BaseSettings):
     def _is_http_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            known = False
+        if not known:
             raise ValueError("must be a URL that begins with https:// (or http:// on loopback)")
         return value.rstrip("/")
 

@@ -20,6 +20,8 @@ def planted(name: str) -> str:
         return "feedface" * 8
     if name in {"database_url", "direct_url", "dagster_postgres_url"}:
         return "postgresql://minitik:feedface@db.example/minitik"
+    if name in {"redis_url", "mongodb_uri"}:
+        return f"{name.partition('_')[0]}://:feedface@host/0"
     return "feedface-secret"
 
 
@@ -34,14 +36,16 @@ def test_every_problem_is_told_at_once_in_one_line(monkeypatch: pytest.MonkeyPat
     """Name and fix of each; no value, for it may be a secret."""
     bad = {
         "DATABASE_URL": "mysql://minitik:feedface@host/db",
-        "DIRECT_URL": "feedface",
+        "DIRECT_URL": "postgresql://minitik@host:feedface/db",
+        "REDIS_URL": "feedface:6379",
+        "MONGODB_URI": "feedface:27017",
         "ENCRYPTION_KEY": "feedface",
         "ENCRYPTION_KEY_PREVIOUS": f"{KEY},feedface",
         "MINITIK_LEASE_SECONDS": "feedface",
         "MINITIK_CLAIM_LIMIT": "0",
         "SIGNUP": "feedface",
         "NEXTAUTH_URL": "feedface.example",
-        "TIKTOK_API_BASE_URL": "feedface",
+        "TIKTOK_API_BASE_URL": "http://127.0.0.1:feedface",
     }
     for name, value in bad.items():
         monkeypatch.setenv(name, value)
