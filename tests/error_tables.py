@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from minitik_dagster.api.problems import PROBLEM_TYPES
 from minitik_dagster.platforms import instagram_outcomes, tiktok_outcomes, youtube_outcomes
 from minitik_dagster.platforms.outcomes import Rule
 
@@ -14,7 +13,6 @@ BEGIN, END = "<!-- made by `make docs`: {} -->", "<!-- end -->"
 def error_tables() -> dict[str, str]:
     """Return each generated table of the page by its name."""
     return {
-        "problems": _problems(),
         "tiktok": _rules(
             ("API", tiktok_outcomes.API_CODES),
             ("upload", {f"upload_{k}": v for k, v in tiktok_outcomes.UPLOAD_STATUSES.items()}),
@@ -39,12 +37,6 @@ def with_tables(page: str) -> str:
         _, _, after = rest.partition(END)
         page = f"{before}{begin}\n{table}\n{END}{after}"
     return page
-
-
-def _problems() -> str:
-    lines = ["| type | status | title |", "|---|---|---|"]
-    lines += [f"| `/problems/{one.slug}` | {one.status} | {one.title} |" for one in PROBLEM_TYPES]
-    return "\n".join(lines)
 
 
 def _graph_codes() -> dict[str, Rule]:

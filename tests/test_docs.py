@@ -107,7 +107,7 @@ def test_the_docs_name_no_command_that_does_not_exist() -> None:
 
 
 def test_the_error_tables_are_what_the_code_says() -> None:
-    """Every documented code of a platform and every problem type has its line: `make docs`."""
+    """Every documented code of a platform has its line: `make docs`."""
     page = _page("errors.md")
     assert page == with_tables(page), "the tables are stale: run make docs"
 
