@@ -11,6 +11,7 @@ from minitik_dagster.api.openapi import install_openapi, name_operations
 from minitik_dagster.api.problems import install_handlers
 from minitik_dagster.api.routers import ROUTERS
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.logs import configure_logging
 from minitik_dagster.settings import Settings, load_settings
 
 _DESCRIPTION = (
@@ -21,6 +22,7 @@ _DESCRIPTION = (
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    configure_logging(app.state.minitik.settings)
     yield
     app.state.minitik.close()
 
