@@ -27,6 +27,7 @@ from minitik_dagster.errors import (
 from minitik_dagster.ids import new_id
 from minitik_dagster.platforms.port import Handle, MediaSource, PlatformClient, Receipt
 from minitik_dagster.publishing import queries
+from minitik_dagster.publishing.breaker_watch import BreakerOpenError, BreakerWatch
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.store import Store
@@ -130,30 +131,52 @@ class Committer:
     """Opens, sends and records the commits of one dispatcher."""
 
     def __init__(
-        self, store: Store, clock: DatabaseClock, policy: EnginePolicy, vault: Vault
+        self,
+        store: Store,
+        clock: DatabaseClock,
+        policy: EnginePolicy,
+        vault: Vault,
+        watch: BreakerWatch,
     ) -> None:
         self._store = store
         self._clock = clock
         self._policy = policy
         self._vault = vault
+        self._watch = watch
         self._sending: set[asyncio.Task[Sent]] = set()
         self._openings: Group[_Opening, _Opened] = Group(self._open_all)
         self._acceptances: Group[_Accepted, bool] = Group(self._accept_all)
 
     async def commit(
-        self, claim: Claim, handle: Handle, media: MediaSource, client: PlatformClient
+        self,
+        claim: Claim,
+        handle: Handle,
+        media: MediaSource,
+        client: PlatformClient,
+        *,
+        probe: bool = False,
     ) -> Sent:
         """Hold until the instant, send once, and record what the platform said.
 
         An unknown outcome leaves the step open for the reconciler. Raises LeaseLostError when the
-        row was edited, moved, cancelled or taken over meanwhile: then nothing was sent by us. Once
+        row was edited, moved, cancelled or taken over meanwhile, and BreakerOpenError when the
+        platform's breaker is open (but for the one `probe`): then nothing was sent by us. Once
         the step is being opened, cancelling the caller does not cancel the commit: `finish` waits.
         """
         await self._wait_until(claim.due_at - self._policy.commit_lead)
-        task = asyncio.create_task(self._send(claim, handle, media, client))
+        if self._watch.is_open(claim.platform) and not probe:
+            raise BreakerOpenError(f"the breaker of {claim.platform.value} is open")
+        task = asyncio.create_task(
+            self._send(claim, handle, media, client), name=claim.publication_id
+        )
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
         return await asyncio.shield(task)
+
+    @property
+    def sending(self) -> set[str]:
+        """The publications whose commit has begun and is not recorded yet: their leases stay ours."""
+        return {task.get_name() for task in self._sending}
 
     async def finish(self, longest: timedelta) -> None:
         """Wait until every commit that has begun is recorded, at most `longest`."""

@@ -77,6 +77,7 @@ class Dispatcher:
             asyncio.create_task(self._heartbeats()),
             asyncio.create_task(self._clock_samples()),
             asyncio.create_task(self.listener.run()),
+            asyncio.create_task(self.carrier.watch.run()),
         ]
         try:
             await self._claim_until_done()
@@ -203,7 +204,10 @@ class Dispatcher:
         )
 
     async def _release_left_over(self) -> None:
+        sending = self.carrier.committer.sending
         for publication_id, token in list(self._to_release.items()):
+            if publication_id in sending:
+                continue
             await self.store.rows(
                 queries.RELEASE, id=publication_id, owner=self.store.owner, token=token
             )
@@ -221,6 +225,8 @@ class Dispatcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(DBAPIError):
+            await self._release_left_over()
         await self.carrier.committer.finish(self.policy.drain)
         with contextlib.suppress(DBAPIError):
             await self._release_left_over()

@@ -5,6 +5,7 @@ have seen. Faults of the sandbox hold a call long enough to be caught in it; pro
 """
 
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -81,6 +82,11 @@ class Dispatcher:
     def kill(self) -> None:
         """`kill -9`: it gets to do nothing more."""
         self._child.kill()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP for a machine that stalls, SIGCONT when it goes on."""
+        assert self._child.pid is not None
+        os.kill(self._child.pid, number)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ the whole table in tier chaos: `pytest -m chaos tests/publishing`.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -239,6 +240,59 @@ def test_two_dispatchers_that_live_on_after_a_third_was_killed_make_one_post(
             first.kill()
             trial.assert_public_exactly_once()
             assert len(trial.handles()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+@pytest.mark.parametrize("platform", Platform, ids=lambda platform: platform.value.lower())
+def test_a_dispatcher_that_wakes_after_a_take_over_sends_nothing(
+    platform: Platform,
+    workbench: Workbench,
+    engine_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """R4: stopped with the commit opened, gone on when another has sent it; the deadline has passed."""
+    environment = {**engine_environment, "MINITIK_COMMIT_LEAD_SECONDS": "2"}
+    point = opened_and_not_sent(platform)
+    trial = Trial(workbench, platform, LARGE, point.due_in)
+    with Dispatcher(environment, tmp_path / "first.log") as first:
+        trial.schedule()
+        trial.wait_for(point.reached, "the open commit")
+        first.send(signal.SIGSTOP)
+        try:
+            with Dispatcher(environment, tmp_path / "second.log"):
+                trial.assert_public_exactly_once()
+                first.send(signal.SIGCONT)
+                trial.wait_for(lambda _: "lease.lost" in first.words(), "the first one's waking")
+                trial.assert_public_exactly_once()
+        finally:
+            first.send(signal.SIGCONT)
+    assert trial.look().calls[COMMIT_OF[platform]] == 1
+    assert "publication.defect" not in first.words()
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+@pytest.mark.parametrize("platform", Platform, ids=lambda platform: platform.value.lower())
+def test_a_dispatcher_told_to_end_records_the_commit_that_is_on_its_way(
+    platform: Platform,
+    workbench: Workbench,
+    engine_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """SIGTERM drains: the answer is waited for and written down, the lease given back."""
+    trial = Trial(workbench, platform, LARGE, timedelta(seconds=5))
+    trial.add_faults([held(COMMIT_OF[platform], "delay", 1_500)])
+    with Dispatcher(engine_environment, tmp_path / "first.log"):
+        trial.schedule()
+        trial.wait_for(lambda sight: sight.public == 1, "the post")
+    commits = [step["outcome"] for step in trial.steps() if step["can_publish"]]
+    assert commits == ["ok"]
+    (row,) = workbench.rows([trial.publication_id])
+    assert row.lease_owner is None
+    with Dispatcher(engine_environment, tmp_path / "second.log"):
+        trial.assert_public_exactly_once()
+    assert trial.look().calls[COMMIT_OF[platform]] == 1
 
 
 @pytest.mark.slow
