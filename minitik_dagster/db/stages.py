@@ -66,6 +66,7 @@ CLAIMABLE = (
     Stage.SCHEDULED,
     Stage.PREPARING,
     Stage.PREPARED,
+    Stage.PARKED,
     Stage.COMMITTING,
     Stage.CONFIRMING,
     Stage.UNKNOWN,

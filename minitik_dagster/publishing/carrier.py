@@ -29,6 +29,7 @@ from minitik_dagster.errors import (
 from minitik_dagster.media.source import StoredMedia
 from minitik_dagster.platforms.port import Handle, PlatformClient
 from minitik_dagster.publishing import queries
+from minitik_dagster.publishing.breaker_watch import BreakerOpenError, BreakerWatch
 from minitik_dagster.publishing.committer import Committer, Sent, lateness
 from minitik_dagster.publishing.confirmation import Confirmation
 from minitik_dagster.publishing.endings import Endings
@@ -54,6 +55,7 @@ class Carrier:
     vault: Vault
     preparation: Preparation
     breaker: Breaker
+    watch: BreakerWatch
     client: Callable[[Platform], PlatformClient]
     media: Callable[[Claim], StoredMedia]
     old_worker_has: Callable[[str], Awaitable[bool]]
@@ -106,6 +108,8 @@ class Carrier:
     ) -> Claim | None:
         if not await self._may_go(claim):
             return None
+        # Let through although the breaker was open at the last look: this post is the probe.
+        probe = self.watch.is_open(claim.platform)
         media = self.media(claim)
         try:
             handle, claim = await self.preparation.prepare(claim, desk, client, media)
@@ -130,7 +134,11 @@ class Carrier:
             return None
         if not await self._in_time(claim):
             return None
-        sent = await self.committer.commit(claim, handle, media, client)
+        try:
+            sent = await self.committer.commit(claim, handle, media, client, probe=probe)
+        except BreakerOpenError:
+            await self.endings.park(claim)
+            return None
         return await self._after_commit(claim, sent, media, desk, client)
 
     async def _may_go(self, claim: Claim) -> bool:
@@ -151,9 +159,7 @@ class Carrier:
             _log.warning("publication.old_worker_has_it", publication=claim.publication_id)
             await self.endings.hand_back(claim, claim.stage, now + timedelta(seconds=60))
         elif not await self.breaker.allows(claim.platform):
-            await self.endings.hand_back(
-                claim, _resting(claim.stage), now + timedelta(seconds=5), holdReason="breaker open"
-            )
+            await self.endings.park(claim)
         else:
             return True
         return False

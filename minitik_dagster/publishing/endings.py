@@ -27,6 +27,10 @@ from minitik_dagster.resilience.backoff import backoff_delay
 _log = structlog.get_logger(__name__)
 
 
+# How long a parked post sleeps when nobody sees its breaker close.
+PARKED_FOR = timedelta(seconds=20)
+
+
 @dataclass(frozen=True)
 class Endings:
     """The ways out of a claim, shared by the carrier, the confirmation and the reconciler."""
@@ -122,6 +126,16 @@ class Endings:
             platform=claim.platform.value.lower(),
             reason=reason,
         )
+
+    async def park(self, claim: Claim) -> None:
+        """Park a post while its platform's breaker is open; its handle stays with it.
+
+        Looked at again in a while by itself, and at once when a dispatcher sees the breaker close.
+        """
+        at = self.clock.now() + PARKED_FOR
+        reason = f"the breaker of {claim.platform.value.lower()} is open"
+        await self.hand_back(claim, Stage.PARKED, at, holdReason=reason)
+        self.tally.counted(claim, "parked")
 
     async def withdraw_account(self, claim: Claim, error: RevokedError) -> None:
         """Mark the account EXPIRED or REVOKED and hold the publication."""

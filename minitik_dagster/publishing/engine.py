@@ -10,9 +10,7 @@ from random import SystemRandom
 from typing import Any
 
 import httpx2
-import redis.asyncio
 import structlog
-from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,6 +24,7 @@ from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.media.source import StoredMedia
 from minitik_dagster.platforms.http import make_client
 from minitik_dagster.platforms.registry import PlatformClients
+from minitik_dagster.publishing.breaker_watch import BreakerWatch
 from minitik_dagster.publishing.carrier import Carrier
 from minitik_dagster.publishing.committer import Committer
 from minitik_dagster.publishing.confirmation import Confirmation
@@ -42,6 +41,7 @@ from minitik_dagster.publishing.work import Claim
 from minitik_dagster.resilience.breaker import Breaker
 from minitik_dagster.resilience.limiter import Limiter
 from minitik_dagster.resilience.limits_table import budgets
+from minitik_dagster.resilience.old_queue import OldQueueGuard
 from minitik_dagster.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -158,12 +158,14 @@ def _assemble(
     instance: str,
 ) -> Dispatcher:
     url = settings.require_database_url()
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     vault = Vault.from_settings(settings)
     store = Store(engine, new_id())
     clock = DatabaseClock(engine)
     tally = Tally()
     endings = Endings(store, clock, policy, tally, SystemRandom())
-    committer = Committer(store, clock, policy, vault)
+    watch = BreakerWatch(store, breaker)
+    committer = Committer(store, clock, policy, vault, watch)
 
     def media(claim: Claim) -> StoredMedia:
         assert claim.media_key is not None
@@ -191,9 +193,10 @@ def _assemble(
             {platform: asyncio.Semaphore(policy.uploads_at_once) for platform in Platform},
         ),
         breaker=breaker,
+        watch=watch,
         client=clients.client,
         media=media,
-        old_worker_has=_OldQueue(settings).has,
+        old_worker_has=OldQueueGuard(redis_url).has,
     )
     direct = settings.direct_url.get_secret_value() if settings.direct_url else None
     if direct is None and not parse_database_url(url).pooled:
@@ -208,27 +211,6 @@ def _assemble(
         kind=kind,
         instance=instance,
     )
-
-
-class _OldQueue:
-    """Whether the old system's queue still holds a job (contracts.md, PostgreSQL)."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.redis_url.get_secret_value() if settings.redis_url else None
-
-    async def has(self, bull_job_id: str) -> bool:
-        """Return True while `bull:publish:<id>` exists or Redis cannot be asked."""
-        if self._url is None:
-            return True
-        client = redis.asyncio.Redis.from_url(
-            self._url, socket_timeout=1.0, socket_connect_timeout=1.0
-        )
-        try:
-            return bool(await client.exists(f"bull:publish:{bull_job_id}"))
-        except RedisError:
-            return True
-        finally:
-            await client.aclose()
 
 
 @contextlib.contextmanager

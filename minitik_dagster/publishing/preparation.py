@@ -65,7 +65,8 @@ class Preparation:
         except HandleDeadError:
             await self.retire(claim, desk, client)
             raise
-        await self.breaker.record_success(claim.platform)
+        if stored is None or not stored.ready:
+            await self.breaker.record_success(claim.platform)
         if claim.stage is not Stage.PREPARED:
             claim = await self.endings.store.move(claim, Stage.PREPARED, holdReason=None)
         return handle, claim

@@ -10,7 +10,8 @@ NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
 
 # A live row with a nextAttemptAt still lacks its public id. The partial index has the same predicate.
 _CLAIMABLE = (
-    "(p.stage IN ('scheduled','preparing','prepared','committing','confirming','unknown') "
+    "(p.stage IN "
+    "('scheduled','preparing','prepared','parked','committing','confirming','unknown') "
     "OR (p.stage = 'live' AND p.\"nextAttemptAt\" IS NOT NULL))"
 )
 _WAKE = 'COALESCE(p."nextAttemptAt", p."prepareAt")'
@@ -375,4 +376,24 @@ SELECT count(*) AS waiting, min(w.wake) AS first_wake, min(w."dueAt") AS first_d
                      AND {_WAKE} < d."windowEndsAt")))
     ORDER BY {_WAKE} LIMIT :limit
 ) w
+"""
+
+# What an open breaker costs: posts that wait, and how many people they belong to.
+PARKED_COST = """
+SELECT count(*) AS posts, count(DISTINCT a."userId") AS creators
+FROM publications p JOIN accounts a ON a.id = p."accountId"
+WHERE p.stage = 'parked' AND p.platform = CAST(:platform AS "Platform")
+"""
+
+# A breaker closed: what it held back goes in the order it was due, spaced, not all at once.
+UNPARK = f"""
+WITH waiting AS (
+    SELECT p.id, row_number() OVER (ORDER BY p.priority DESC, p."dueAt", p.id) AS place
+    FROM publications p
+    WHERE p.stage = 'parked' AND p.platform = CAST(:platform AS "Platform")
+      AND (p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})
+)
+UPDATE publications p
+SET "nextAttemptAt" = {NOW} + (w.place - 1) * CAST(:spacing AS interval), "updatedAt" = {NOW}
+FROM waiting w WHERE p.id = w.id AND p.stage = 'parked'
 """

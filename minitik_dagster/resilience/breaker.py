@@ -58,6 +58,14 @@ return 0
 """
 
 
+# The state as it reads, changing nothing: OPEN after its 300 s is still OPEN until somebody probes.
+_READ = """
+local state = redis.call('GET', KEYS[1])
+if not state or state == 'CLOSED' then return 0 end
+return 1
+"""
+
+
 def breaker_keys(platform: Platform) -> list[str]:
     """Return the platform's four keys: state, failures, opened_at, probe."""
     root = f"circuit_breaker:{platform.value.lower()}"
@@ -113,6 +121,11 @@ class Breaker:
         """Return whether a call may go to the platform; in HALF_OPEN one caller gets the probe."""
         answer = await self._run(_ALLOWS, platform)
         return self._own_allows(platform) if answer is None else bool(answer)
+
+    async def is_open(self, platform: Platform) -> bool:
+        """Return whether the breaker is OPEN or probing; asks nothing of anybody, takes no probe."""
+        answer = await self._run(_READ, platform)
+        return not self._own_allows(platform) if answer is None else bool(answer)
 
     async def record_failure(self, platform: Platform) -> None:
         """Count an unhealthy call: 5xx, connect error or time-out."""

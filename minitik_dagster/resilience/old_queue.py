@@ -8,8 +8,10 @@ queues"; key names as BullMQ 5 writes them).
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from redis.exceptions import RedisError
+
 from minitik_dagster.errors import StateConflictError
-from minitik_dagster.resilience.connections import operator_client
+from minitik_dagster.resilience.connections import engine_client, operator_client
 
 _QUEUE = "bull:publish"
 
@@ -52,3 +54,22 @@ def read_old_queue(redis_url: str, job_ids: Collection[str]) -> OldQueue:
         exists, paused, active, *known = pipeline.execute()
     held = (job_id for job_id, found in zip(ids, known, strict=True) if found)
     return OldQueue(bool(exists), bool(paused), int(active), frozenset(held))
+
+
+class OldQueueGuard:
+    """The engine's second guard: whether an old worker could still post a job (contracts.md)."""
+
+    def __init__(self, redis_url: str | None) -> None:
+        self._url = redis_url
+
+    async def has(self, bull_job_id: str) -> bool:
+        """Return True while `bull:publish:<id>` exists, or when Redis cannot be asked."""
+        if self._url is None:
+            return True
+        client = engine_client(self._url)
+        try:
+            return bool(await client.exists(f"{_QUEUE}:{bull_job_id}"))
+        except RedisError:
+            return True
+        finally:
+            await client.aclose()

@@ -17,7 +17,7 @@ class PostgresStorage(DagsterPostgresStorage):
     """DagsterPostgresStorage for URLs as operators write them (`postgresql://`, `postgres://`)."""
 
     @classmethod
-    def from_config_value(  # type: ignore[override] # as the parent's: the base is wider
+    def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Any
     ) -> Self:
         """Make the storage from dagster.yaml's `config`."""

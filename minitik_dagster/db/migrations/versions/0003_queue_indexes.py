@@ -20,7 +20,7 @@ INDEXES = {
     "publications_claimable": (
         'INDEX CONCURRENTLY {name} ON publications ((COALESCE("nextAttemptAt", "prepareAt"))) '
         "WHERE stage IN "
-        "('scheduled','preparing','prepared','committing','confirming','unknown') "
+        "('scheduled','preparing','prepared','parked','committing','confirming','unknown') "
         "OR (stage = 'live' AND \"nextAttemptAt\" IS NOT NULL)"
     ),
     "publications_leased": (
