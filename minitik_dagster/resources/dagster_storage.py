@@ -17,9 +17,7 @@ class PostgresStorage(DagsterPostgresStorage):
     """DagsterPostgresStorage for URLs as operators write them (`postgresql://`, `postgres://`)."""
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Any
-    ) -> Self:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         """Make the storage from dagster.yaml's `config`."""
         return cls(
             inst_data=inst_data,
