@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     minitik_window_seconds: float = Field(default=900.0, ge=30)
     minitik_idle_seconds: float = Field(default=120.0, ge=1)
     minitik_concurrent_uploads: int = Field(default=16, ge=1, le=256)
+    minitik_concurrent_uploads_total: int = Field(default=32, ge=1, le=512)
+    minitik_concurrent_uploads_per_account: int = Field(default=4, ge=1, le=64)
     minitik_claim_limit: int = Field(default=2000, ge=1)
     minitik_max_skew_seconds: float = Field(default=2.0, gt=0)
     minitik_confirm_ladder: Annotated[tuple[float, ...], NoDecode] = (

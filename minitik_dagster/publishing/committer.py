@@ -30,6 +30,7 @@ from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.breaker_watch import BreakerOpenError, BreakerWatch
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.policy import EnginePolicy
+from minitik_dagster.publishing.starting_line import Runner, StartingLine
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.work import Claim, OpenCommit
 
@@ -143,6 +144,7 @@ class Committer:
         self._policy = policy
         self._vault = vault
         self._watch = watch
+        self._line = StartingLine(clock)
         self._sending: set[asyncio.Task[Sent]] = set()
         self._openings: Group[_Opening, _Opened] = Group(self._open_all)
         self._acceptances: Group[_Accepted, bool] = Group(self._accept_all)
@@ -193,7 +195,10 @@ class Committer:
             self._vault, claim.account_id, opened.sealed_token or "", opened.token_expires_at
         )
         gate = Gate(self._clock, deadline)
-        await self._wait_until(claim.due_at + self._clock.error)
+        await self._line.wait(
+            claim.due_at + self._clock.error,
+            Runner(claim.priority, claim.platform, claim.account_id),
+        )
         try:
             receipt = await client.commit(claim.post, media, handle, account.access_token, gate)
         except PlatformError as error:

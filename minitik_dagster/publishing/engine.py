@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_async_engine, parse_database_url
 from minitik_dagster.db.migrate import require_schema, require_world
-from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.ids import new_id
 from minitik_dagster.media.object_store import ObjectStore
@@ -35,6 +34,7 @@ from minitik_dagster.publishing.listener import Listener
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.preparation import Preparation
 from minitik_dagster.publishing.reconciler import Reconciler
+from minitik_dagster.publishing.slots import UploadSlots
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
 from minitik_dagster.publishing.work import Claim
@@ -78,7 +78,7 @@ async def dispatch(
         async with contextlib.AsyncExitStack() as stack:
             clients = await stack.enter_async_context(PlatformClients(settings))
             media_http = await stack.enter_async_context(
-                make_client(connections=policy.uploads_at_once * 2)
+                make_client(connections=policy.uploads_total + 4)
             )
             redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
             breaker = await stack.enter_async_context(contextlib.aclosing(Breaker(redis_url)))
@@ -190,7 +190,11 @@ def _assemble(
             endings,
             breaker,
             limiter,
-            {platform: asyncio.Semaphore(policy.uploads_at_once) for platform in Platform},
+            UploadSlots(
+                total=policy.uploads_total,
+                per_platform=policy.uploads_at_once,
+                per_account=policy.uploads_per_account,
+            ),
         ),
         breaker=breaker,
         watch=watch,

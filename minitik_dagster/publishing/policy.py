@@ -30,6 +30,8 @@ class EnginePolicy:
     window: timedelta | None
     idle: timedelta
     uploads_at_once: int
+    uploads_total: int
+    uploads_per_account: int
     claim_limit: int
     max_skew: timedelta
     spool: Path
@@ -69,6 +71,8 @@ class EnginePolicy:
             window=None if resident else timedelta(seconds=settings.minitik_window_seconds),
             idle=timedelta(seconds=settings.minitik_idle_seconds),
             uploads_at_once=settings.minitik_concurrent_uploads,
+            uploads_total=settings.minitik_concurrent_uploads_total,
+            uploads_per_account=settings.minitik_concurrent_uploads_per_account,
             claim_limit=settings.minitik_claim_limit,
             max_skew=timedelta(seconds=settings.minitik_max_skew_seconds),
             spool=Path(settings.minitik_home) / "spool",

@@ -4,13 +4,11 @@ One handle at a time (engine.md R2): another is made only when no commit on the 
 sent, or when the platform calls it terminal, or when its time limit has passed and it reads unpublished.
 """
 
-import asyncio
 import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 
 from minitik_dagster.db.stages import Stage
-from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import (
     HandleDeadError,
     MinitikError,
@@ -23,6 +21,7 @@ from minitik_dagster.platforms.port import Handle, PlatformClient, Standing
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.ledger import LedgerDesk, StoredHandle
+from minitik_dagster.publishing.slots import UploadSlots
 from minitik_dagster.publishing.work import Claim
 from minitik_dagster.resilience.breaker import Breaker
 from minitik_dagster.resilience.limiter import Limiter
@@ -38,12 +37,12 @@ class MayBePublicError(MinitikError):
 
 @dataclass(frozen=True)
 class Preparation:
-    """Prepares publications; `uploads` bounds how many at once per platform."""
+    """Prepares publications; `slots` bounds how many at once."""
 
     endings: Endings
     breaker: Breaker
     limiter: Limiter
-    uploads: dict[Platform, asyncio.Semaphore]
+    slots: UploadSlots
 
     async def prepare(
         self, claim: Claim, desk: LedgerDesk, client: PlatformClient, media: StoredMedia
@@ -60,7 +59,7 @@ class Preparation:
         if claim.stage is not Stage.PREPARED:
             claim = await self.endings.store.move(claim, Stage.PREPARING)
         try:
-            async with self.uploads[claim.platform]:
+            async with self.slots.take(claim.platform, claim.account_id):
                 handle = await client.prepare(claim.post, media, stored, desk)
         except HandleDeadError:
             await self.retire(claim, desk, client)

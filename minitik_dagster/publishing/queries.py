@@ -41,7 +41,7 @@ WITH due AS (
 )
 SELECT c.id, c."contentId" AS content_id, c."accountId" AS account_id,
     c."scheduledJobId" AS scheduled_job_id, c.platform, c.stage, c."leaseToken" AS lease_token,
-    c.revision, c."dueAt" AS due_at, c."maxLateness" AS max_lateness, c.attempts,
+    c.revision, c."dueAt" AS due_at, c.priority, c."maxLateness" AS max_lateness, c.attempts,
     c."confirmPolls" AS confirm_polls, c.options, c."acceptedAt" AS accepted_at,
     a.status AS account_status, a."platformAccountId" AS platform_account_id,
     t."deletedAt" IS NOT NULL AS content_deleted, t."filePath" AS media_key,

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from minitik_dagster.db.stages import Stage
-from minitik_dagster.db.types import AccountStatus, Platform, from_db
+from minitik_dagster.db.types import AccountStatus, JobPriority, Platform, from_db
 from minitik_dagster.platforms.port import Post
 
 
@@ -34,6 +34,7 @@ class Claim:
     lease_token: int
     revision: int
     due_at: datetime
+    priority: JobPriority
     max_lateness: timedelta | None
     attempts: int
     confirm_polls: int
@@ -76,6 +77,7 @@ class Claim:
             lease_token=row["lease_token"],
             revision=row["revision"],
             due_at=from_db(row["due_at"]),
+            priority=JobPriority(row["priority"] or JobPriority.NORMAL),
             max_lateness=None if lateness is None else timedelta(seconds=lateness),
             attempts=row["attempts"],
             confirm_polls=row["confirm_polls"],

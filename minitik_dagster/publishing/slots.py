@@ -1,0 +1,41 @@
+"""How many uploads run at once: over all, per platform, per account.
+
+An account with many or slow files uses its own few slots and delays no other account; a platform that
+hangs fills its own slots and delays no other platform.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from minitik_dagster.db.types import Platform
+
+# Instagram fetches the file itself: preparing it is waiting, and costs us no bandwidth.
+_INSTAGRAM_TIMES = 8
+
+
+class UploadSlots:
+    """Bounds preparation; the account's slot is waited for first, so that waiting blocks nobody else."""
+
+    def __init__(self, *, total: int, per_platform: int, per_account: int) -> None:
+        self._total = asyncio.Semaphore(total)
+        self._platforms = {
+            platform: asyncio.Semaphore(
+                per_platform * (_INSTAGRAM_TIMES if platform is Platform.INSTAGRAM else 1)
+            )
+            for platform in Platform
+        }
+        self._accounts: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(per_account)
+        )
+
+    @asynccontextmanager
+    async def take(self, platform: Platform, account_id: str) -> AsyncIterator[None]:
+        """Hold a slot for the block."""
+        async with self._accounts[account_id], self._platforms[platform]:
+            if platform is Platform.INSTAGRAM:
+                yield
+                return
+            async with self._total:
+                yield
