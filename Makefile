@@ -7,7 +7,7 @@ STAMP := .venv/.setup-done
 # For example: make test ARGS="-k lease -x"
 ARGS ?=
 # Tiers that `make test` leaves out: they need minutes or system packages.
-SLOW_TIERS := slow or chaos or browser
+SLOW_TIERS := slow or chaos or browser or pooler
 WORKERS ?= 2
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet \
 	--generate-hashes --no-strip-extras --allow-unsafe --annotation-style line \
@@ -42,13 +42,15 @@ up: $(STAMP) ## The whole stack, staying up until Ctrl-C
 	@exec $(BIN)/minitik up $(ARGS)
 
 test: $(STAMP) ## The test suite (left out: the tiers of test-slow)
-	@echo "make test leaves out the tiers slow, chaos and browser: make test-slow runs them"
+	@echo "make test leaves out the tiers slow, chaos, browser and pooler: make test-slow runs them"
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point) and browser (needs Chromium)
+test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point), browser (Chromium), pooler (PgBouncer)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  echo "test-slow: the tier browser needs Chromium: apt-get install chromium" >&2; exit 1; }
-	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" $(ARGS)
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { \
+	  echo "test-slow: the tier pooler needs PgBouncer: apt-get install pgbouncer" >&2; exit 1; }
+	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" -n $(WORKERS) $(ARGS)
 
 lint: $(STAMP) ## Ruff: format and rules
 	@$(BIN)/python -m ruff format --check .
