@@ -1,0 +1,217 @@
+"""Servers stop and start again in mid-flight: what the failure table promises, with a real dispatcher.
+
+Each row of docs/operations.md ("Failure table") that concerns publishing is one test here; the
+servers are this module's own, so that they can be taken away.
+"""
+
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from minitik_dagster.db.migrate import upgrade
+from minitik_dagster.db.models import Publication
+from minitik_dagster.db.types import Platform
+from minitik_dagster.local.ports import free_port
+from minitik_dagster.local.process import GUARD
+from minitik_dagster.local.servers.base import EmbeddedServer
+from minitik_dagster.local.servers.postgres import PostgresServer
+from minitik_dagster.local.servers.redis import RedisServer
+from minitik_dagster.local.servers.s3 import S3Server
+from minitik_dagster.local.servers.sandbox import SandboxServer
+from minitik_dagster.local.workbench import Video, Workbench
+from minitik_dagster.settings import Settings
+from tests.publishing.kill_harness import LARGE, QUICK_PLATFORMS, SMALL, Dispatcher
+
+pytestmark = pytest.mark.slow
+ALL = tuple(Platform)
+
+
+class Town:
+    """Four servers that can be taken away, and a dispatcher among them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.postgres = PostgresServer(
+            folder / "postgres", password=secrets.token_hex(8), port=free_port(), durable=True
+        )
+        self.redis = RedisServer(folder / "redis", port=free_port(), persist=False)
+        self.s3 = S3Server(folder / "s3", port=free_port())
+        self.sandbox = SandboxServer(folder / "sandbox", port=free_port())
+        self.servers: list[EmbeddedServer] = [self.postgres, self.redis, self.s3, self.sandbox]
+        for server in self.servers:
+            server.start()
+        self.postgres.create_database("town")
+        upgrade(self.postgres.database_url("town"), world="sandbox")
+        self.s3.create_bucket("town")
+        self.sandbox.set_limits(**QUICK_PLATFORMS)
+        self.environment = {
+            "DATABASE_URL": self.postgres.database_url("town"),
+            "REDIS_URL": self.redis.url,
+            "AWS_ENDPOINT_URL_S3": self.s3.url,
+            "AWS_S3_BUCKET": "town",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "ENCRYPTION_KEY": "ab" * 32,
+            "MINITIK_HOME": str(folder / "home"),
+            # Nobody listens there: the engine needs no MongoDB at all.
+            "MONGODB_URI": f"mongodb://127.0.0.1:{free_port()}",
+            "MINITIK_LEASE_SECONDS": "3",
+            "MINITIK_SETTLE_TIKTOK_SECONDS": "1",
+            "MINITIK_SETTLE_INSTAGRAM_SECONDS": "1",
+            "MINITIK_SEND_DEADLINE_SECONDS": "1",
+            **self.sandbox.environment,
+        }
+
+    def dispatcher(self) -> Dispatcher:
+        return Dispatcher(self.environment, self.folder / f"dispatcher-{time.monotonic_ns()}.log")
+
+    def stop(self) -> None:
+        for server in reversed(self.servers):
+            server.stop()
+
+
+@pytest.fixture
+def town(monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
+    folder = Path(tempfile.mkdtemp(prefix="minitik-town-"))
+    GUARD.remove_at_end(folder)
+    made = Town(folder)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def bench(town: Town) -> Iterator[Workbench]:
+    made = Workbench(Settings(), town.sandbox)
+    yield made
+    made.close()
+
+
+def post_everywhere(bench: Workbench, seconds: float, size: int = LARGE) -> tuple[Video, list[str]]:
+    accounts = [(bench.add_account(platform), platform) for platform in ALL]
+    video = bench.add_video(size)
+    return video, bench.schedule(video, accounts, bench.now() + timedelta(seconds=seconds))
+
+
+def wait_for(
+    bench: Workbench, ids: list[str], done: Callable[[Publication], bool], *, seconds: float = 60
+) -> list[Publication]:
+    deadline = time.monotonic() + seconds
+    while True:
+        rows = bench.rows(ids)
+        if all(done(row) for row in rows):
+            return rows
+        stages = [(row.platform.value, row.stage, row.error_code) for row in rows]
+        assert time.monotonic() < deadline, stages
+        time.sleep(0.1)
+
+
+def prepared(row: Publication) -> bool:
+    return row.stage == "prepared"
+
+
+def live(row: Publication) -> bool:
+    return row.stage == "live"
+
+
+def lateness(rows: list[Publication]) -> list[timedelta]:
+    return [row.committed_at - row.due_at for row in rows if row.committed_at and row.due_at]
+
+
+def assert_public_once(bench: Workbench, video: Video) -> None:
+    platforms = sorted(post["platform"] for post in bench.public_posts(video))
+    assert platforms == ["instagram", "tiktok", "youtube"]
+
+
+def test_redis_down_costs_nothing_but_its_breaker(town: Town, bench: Workbench) -> None:
+    """Stopped while posts are held: all go out at their instant, and the log says it once."""
+    with town.dispatcher() as dispatcher:
+        video, ids = post_everywhere(bench, 8)
+        wait_for(bench, ids, prepared)
+        town.redis.stop()
+        rows = wait_for(bench, ids, live)
+        assert max(lateness(rows)) < timedelta(seconds=1)
+        assert_public_once(bench, video)
+        later, more = post_everywhere(bench, 4, SMALL)
+        wait_for(bench, more, live)
+        assert_public_once(bench, later)
+        said = [line for line in dispatcher.words().splitlines() if '"redis.down"' in line]
+        assert len(said) <= 2, "a line per outage and user, not per call"
+        town.redis.start()
+
+
+def test_s3_down_after_preparation_delays_no_post(town: Town, bench: Workbench) -> None:
+    """What is prepared commits without S3: TikTok's last chunk lies in the spool."""
+    with town.dispatcher():
+        video, ids = post_everywhere(bench, 8)
+        wait_for(bench, ids, prepared)
+        town.s3.stop()
+        rows = wait_for(bench, ids, live)
+        assert max(lateness(rows)) < timedelta(seconds=1)
+        assert_public_once(bench, video)
+
+
+def test_s3_down_before_preparation_is_waited_for(town: Town, bench: Workbench) -> None:
+    """Preparing fails and is repeated; the posts go out, late, when S3 is back."""
+    video, ids = post_everywhere(bench, 3)
+    town.s3.stop()
+    with town.dispatcher():
+        wait_for(bench, ids, lambda row: (row.attempts or 0) > 0)
+        assert bench.public_posts(video) == []
+        town.s3.start()
+        wait_for(bench, ids, live)
+    assert_public_once(bench, video)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_postgresql_down_over_the_instant_sends_nothing_unrecorded(
+    town: Town, bench: Workbench, how: str
+) -> None:
+    """Held posts wait until the ledger can be written, then go, once; no hand is needed."""
+    with town.dispatcher():
+        video, ids = post_everywhere(bench, 6)
+        wait_for(bench, ids, prepared)
+        getattr(town.postgres, how)()
+        gone = time.monotonic()
+        while time.monotonic() - gone < 7:
+            assert bench.public_posts(video) == []
+            time.sleep(0.2)
+        town.postgres.start()
+        bench.engine.dispose()
+        wait_for(bench, ids, live)
+    assert_public_once(bench, video)
+
+
+def test_postgresql_restarts_while_files_are_uploaded(town: Town, bench: Workbench) -> None:
+    """Every step that was cut is found again in the ledger."""
+    with town.dispatcher():
+        video, ids = post_everywhere(bench, 5)
+        for _ in range(3):
+            time.sleep(0.7)
+            town.postgres.kill()
+            town.postgres.start()
+            bench.engine.dispose()
+        wait_for(bench, ids, live, seconds=90)
+    assert_public_once(bench, video)
+
+
+def test_the_platforms_down_over_the_instant_cost_attempts_and_no_post(
+    town: Town, bench: Workbench
+) -> None:
+    """Connections refused: nothing was sent, so it is repeated; live when they are back."""
+    with town.dispatcher():
+        video, ids = post_everywhere(bench, 6)
+        wait_for(bench, ids, prepared)
+        town.sandbox.stop()
+        wait_for(bench, ids, lambda row: (row.attempts or 0) > 0)
+        town.sandbox.start()
+        wait_for(bench, ids, live, seconds=90)
+    assert_public_once(bench, video)
