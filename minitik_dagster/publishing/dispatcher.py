@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +30,7 @@ from minitik_dagster.publishing.work import Claim
 
 _log = structlog.get_logger(__name__)
 _SOON = timedelta(milliseconds=5)
+_CANCEL_AGAIN = timedelta(seconds=2)
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Dispatcher:
         started = self.clock.now()
         self._window_end = started + self.policy.window if self.policy.window else None
         await self._register()
+        await self.carrier.pauses.look()
         if self.on_start is not None:
             self.on_start()
         keeping = [
@@ -78,14 +80,13 @@ class Dispatcher:
             asyncio.create_task(self._clock_samples()),
             asyncio.create_task(self.listener.run()),
             asyncio.create_task(self.carrier.watch.run()),
+            asyncio.create_task(self.carrier.pauses.run()),
         ]
         try:
             await self._claim_until_done()
         finally:
             await self._wind_up()
-            for task in keeping:
-                task.cancel()
-            await asyncio.gather(*keeping, return_exceptions=True)
+            await end(keeping)
         return await self._sign_off()
 
     async def _register(self) -> None:
@@ -149,6 +150,8 @@ class Dispatcher:
             await self.carrier.carry(claim)
         except LeaseLostError as lost:
             _log.info("lease.lost", publication=claim.publication_id, reason=str(lost))
+            # Where it is still ours (the account withdrawn or paused meanwhile), it is given back.
+            self._to_release[claim.publication_id] = claim.lease_token
         except asyncio.CancelledError:
             self._to_release[claim.publication_id] = claim.lease_token
             raise
@@ -222,9 +225,7 @@ class Dispatcher:
     async def _wind_up(self) -> None:
         """Let open commits finish and be recorded; cancel the rest; give the leases back."""
         tasks = [task for _, task in self._tasks.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         with contextlib.suppress(DBAPIError):
             await self._release_left_over()
         await self.carrier.committer.finish(self.policy.drain)
@@ -240,3 +241,16 @@ class Dispatcher:
             )
         _log.info("dispatcher.ended", dispatcher=self.store.owner, claimed=self.tally.claimed)
         return summary
+
+
+async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until each has ended; what they raised is dropped.
+
+    Once is not enough: Python 3.11's `wait_for`, which redis-py writes through, swallows a cancellation
+    that comes in the moment of its success, and the task would go on for ever.
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_CANCEL_AGAIN.total_seconds())
+    await asyncio.gather(*tasks, return_exceptions=True)
