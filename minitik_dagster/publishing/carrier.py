@@ -34,6 +34,7 @@ from minitik_dagster.publishing.committer import Committer, Sent, lateness
 from minitik_dagster.publishing.confirmation import Confirmation
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.ledger import LedgerDesk
+from minitik_dagster.publishing.pause_watch import PausedError, PauseWatch
 from minitik_dagster.publishing.preparation import MayBePublicError, Preparation
 from minitik_dagster.publishing.reconciler import Reconciler
 from minitik_dagster.publishing.work import Claim
@@ -56,6 +57,7 @@ class Carrier:
     preparation: Preparation
     breaker: Breaker
     watch: BreakerWatch
+    pauses: PauseWatch
     client: Callable[[Platform], PlatformClient]
     media: Callable[[Claim], StoredMedia]
     old_worker_has: Callable[[str], Awaitable[bool]]
@@ -139,12 +141,17 @@ class Carrier:
         except BreakerOpenError:
             await self.endings.park(claim)
             return None
+        except PausedError as paused:
+            await self.endings.put_down(claim, str(paused))
+            return None
         return await self._after_commit(claim, sent, media, desk, client)
 
     async def _may_go(self, claim: Claim) -> bool:
         """Check what forbids this post for now or for good; end the claim if something does."""
         now = self.endings.clock.now()
-        if claim.content_deleted or claim.media_key is None:
+        if (paused := self.pauses.reason(claim)) is not None:
+            await self.endings.put_down(claim, paused)
+        elif claim.content_deleted or claim.media_key is None:
             error = RejectedError(
                 "the content was deleted", code="content_deleted", fix="Upload it again."
             )

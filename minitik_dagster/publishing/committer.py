@@ -29,6 +29,7 @@ from minitik_dagster.platforms.port import Handle, MediaSource, PlatformClient, 
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.breaker_watch import BreakerOpenError, BreakerWatch
 from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.pause_watch import PausedError, PauseWatch
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.starting_line import Runner, StartingLine
 from minitik_dagster.publishing.store import Store
@@ -138,12 +139,14 @@ class Committer:
         policy: EnginePolicy,
         vault: Vault,
         watch: BreakerWatch,
+        pauses: PauseWatch,
     ) -> None:
         self._store = store
         self._clock = clock
         self._policy = policy
         self._vault = vault
         self._watch = watch
+        self._pauses = pauses
         self._line = StartingLine(clock)
         self._sending: set[asyncio.Task[Sent]] = set()
         self._openings: Group[_Opening, _Opened] = Group(self._open_all)
@@ -161,11 +164,12 @@ class Committer:
         """Hold until the instant, send once, and record what the platform said.
 
         An unknown outcome leaves the step open for the reconciler. Raises LeaseLostError when the
-        row was edited, moved, cancelled or taken over meanwhile, and BreakerOpenError when the
-        platform's breaker is open (but for the one `probe`): then nothing was sent by us. Once
-        the step is being opened, cancelling the caller does not cancel the commit: `finish` waits.
+        row was edited, moved, cancelled or taken over meanwhile, PausedError as soon as a pause
+        covers it, and BreakerOpenError when the platform's breaker is open (but for the one
+        `probe`): then nothing was sent by us. Once the step is being opened, cancelling the caller
+        does not cancel the commit: `finish` waits.
         """
-        await self._wait_until(claim.due_at - self._policy.commit_lead)
+        await self._hold(claim)
         if self._watch.is_open(claim.platform) and not probe:
             raise BreakerOpenError(f"the breaker of {claim.platform.value} is open")
         task = asyncio.create_task(
@@ -174,6 +178,17 @@ class Committer:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
         return await asyncio.shield(task)
+
+    async def _hold(self, claim: Claim) -> None:
+        """Wait until the commit is to be opened; a pause ends the wait."""
+        while True:
+            reason = self._pauses.reason(claim)
+            if reason is not None:
+                raise PausedError(reason)
+            seconds = self._clock.until(claim.due_at - self._policy.commit_lead)
+            if seconds <= 0:
+                return
+            await self._pauses.news(timedelta(seconds=seconds))
 
     @property
     def sending(self) -> set[str]:

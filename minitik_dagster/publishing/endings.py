@@ -18,6 +18,7 @@ from minitik_dagster.ids import new_id
 from minitik_dagster.platforms.port import Finding
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.dead_letter_queries import DEAD_LETTER
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
@@ -101,7 +102,7 @@ class Endings:
             claim,
             Stage.FAILED,
             release=True,
-            also=[(queries.DEAD_LETTER, letter)],
+            also=[(DEAD_LETTER, letter)],
             error=error.reason,
             errorCode=code,
             errorFix=error.fix or None,
@@ -136,6 +137,14 @@ class Endings:
         reason = f"the breaker of {claim.platform.value.lower()} is open"
         await self.hand_back(claim, Stage.PARKED, at, holdReason=reason)
         self.tally.counted(claim, "parked")
+
+    async def put_down(self, claim: Claim, reason: str) -> None:
+        """Lay a post down under a pause, with its handle; it is shelved as `paused` from there.
+
+        Too late is judged only after the resume: a paused post waits, it does not fail.
+        """
+        await self.hand_back(claim, Stage.SCHEDULED, self.clock.now(), holdReason=reason)
+        self.tally.counted(claim, "paused")
 
     async def withdraw_account(self, claim: Claim, error: RevokedError) -> None:
         """Mark the account EXPIRED or REVOKED and hold the publication."""

@@ -31,6 +31,7 @@ from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.dispatcher import Dispatcher
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.listener import Listener
+from minitik_dagster.publishing.pause_watch import PauseWatch
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.preparation import Preparation
 from minitik_dagster.publishing.reconciler import Reconciler
@@ -165,7 +166,8 @@ def _assemble(
     tally = Tally()
     endings = Endings(store, clock, policy, tally, SystemRandom())
     watch = BreakerWatch(store, breaker)
-    committer = Committer(store, clock, policy, vault, watch)
+    pauses = PauseWatch(store)
+    committer = Committer(store, clock, policy, vault, watch, pauses)
 
     def media(claim: Claim) -> StoredMedia:
         assert claim.media_key is not None
@@ -198,6 +200,7 @@ def _assemble(
         ),
         breaker=breaker,
         watch=watch,
+        pauses=pauses,
         client=clients.client,
         media=media,
         old_worker_has=OldQueueGuard(redis_url).has,

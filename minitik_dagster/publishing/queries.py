@@ -6,6 +6,8 @@ within a statement, so that the partial index is used, and free of the connectio
 touched (R5).
 """
 
+from minitik_dagster.publishing.pause_queries import HELD_BACK, PAUSED
+
 NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
 
 # A live row with a nextAttemptAt still lacks its public id. The partial index has the same predicate.
@@ -24,6 +26,7 @@ WITH due AS (
     WHERE {_CLAIMABLE}
       AND {_WAKE} <= {NOW}
       AND (p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})
+      AND NOT {HELD_BACK}
       AND (CAST(:window_end AS timestamp) IS NULL
            OR p."dueAt" <= CAST(:window_end AS timestamp) - interval '15 seconds'
            OR p."dueAt" > {NOW} + interval '180 seconds')
@@ -195,6 +198,7 @@ WITH asked AS (
     JOIN handles h ON h.id = k.handle_id AND h.state = 'active' AND h.revision = p.revision
     JOIN accounts c ON c.id = p."accountId" AND c.status = 'CONNECTED'
     WHERE p."leaseOwner" = :owner AND p."leaseToken" = k.token AND p.stage = 'prepared'
+      AND NOT {PAUSED}
     ORDER BY p.id
     FOR UPDATE OF p
 ), opened AS (
@@ -342,21 +346,9 @@ WHERE "accountId" = :account_id AND "publicationId" <> :id
   AND "platformPostId" = ANY(CAST(:post_ids AS text[]))
 """
 
-DEAD_LETTER = f"""
-INSERT INTO dead_letters (id, "publicationId", "contentId", "accountId", platform, code, reason,
-    fix, story, "createdAt")
-SELECT :letter_id, p.id, p."contentId", p."accountId", p.platform, :code, :reason, :fix,
-    COALESCE((SELECT jsonb_agg(jsonb_build_object('name', s.name, 'attempt', s.attempt,
-        'startedAt', s."startedAt", 'endedAt', s."endedAt", 'outcome', s.outcome,
-        'platformCode', s."platformCode", 'requestId', s."requestId", 'detail', s.detail)
-        ORDER BY s."startedAt") FROM publication_steps s WHERE s."publicationId" = p.id),
-        CAST('[]' AS jsonb)), {NOW}
-FROM publications p WHERE p.id = :id
-"""
-
 NEXT_WAKE = f"""
 SELECT min({_WAKE}) AS wake FROM publications p
-WHERE {_CLAIMABLE} AND p."leaseOwner" IS NULL
+WHERE {_CLAIMABLE} AND p."leaseOwner" IS NULL AND NOT {HELD_BACK}
 """
 
 # The sensor's question: is any wake reached (or about to be) that no live dispatcher will take?
@@ -366,6 +358,7 @@ SELECT count(*) AS waiting, min(w.wake) AS first_wake, min(w."dueAt") AS first_d
     WHERE {_CLAIMABLE}
       AND {_WAKE} <= {NOW} + CAST(:ahead AS interval)
       AND (p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})
+      AND NOT {HELD_BACK}
       AND NOT EXISTS (
           SELECT 1 FROM dispatchers d
           WHERE d."endedAt" IS NULL AND d."heartbeatAt" > {NOW} - CAST(:silence AS interval)

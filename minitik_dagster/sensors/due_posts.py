@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.publishing.due import Waiting, waiting
+from minitik_dagster.publishing.pauses import shelve_due
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.settings import load_settings
 
@@ -56,6 +57,7 @@ def due_posts(
         return SkipReason("MINITIK_DISPATCH is off: this deployment does not publish")
     try:
         with database.connect() as connection:
+            shelve_due(connection)
             found = waiting(connection, lease=timedelta(seconds=settings.minitik_lease_seconds))
     except DBAPIError as error:
         return SkipReason(f"PostgreSQL does not answer ({type(error.orig).__name__})")
