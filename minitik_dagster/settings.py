@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     minitik_confirm_ladder: Annotated[tuple[float, ...], NoDecode] = (
         1, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600,
     )  # fmt: skip
+    minitik_live_checks: Annotated[tuple[float, ...], NoDecode] = Field(
+        default=(300, 3600, 86400), min_length=1
+    )
     minitik_tiktok_init_per_minute: int = Field(default=3, ge=1)
     minitik_log_format: Literal["json", "human"] = "json"
     minitik_limits: Annotated[dict[LimitName, PositiveInt], NoDecode] = Field(default_factory=dict)
@@ -156,7 +159,7 @@ class Settings(BaseSettings):
             return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("minitik_confirm_ladder", mode="before")
+    @field_validator("minitik_confirm_ladder", "minitik_live_checks", mode="before")
     @classmethod
     def _split_ladder(cls, value: object) -> object:
         if isinstance(value, str):

@@ -199,6 +199,25 @@ class InstagramClient:
         # None yet: the list may lag. Several: never a guess.
         return Finding(Standing.LIVE, code=f"PUBLISHED:{len(new)}_candidates", final=len(new) > 1)
 
+    async def look(self, post: Post, post_id: str, desk: Desk) -> Finding:
+        """Ask for the media by its id.
+
+        100/33 stands for "does not exist" and for "no permission" alike: only beside a list that
+        answers, and has no such media either, is it a removal.
+        """
+        try:
+            link = await self._calls.permalink(await desk.token(), post_id)
+        except HandleDeadError as error:
+            listed = await self._calls.newest(await desk.token(), post.platform_account_id)
+            gone = post_id not in {one.id for one in listed}
+            return Finding(
+                Standing.REMOVED if gone else Standing.LIVE,
+                () if gone else (post_id,),
+                code=error.code,
+                request_id=error.request_id,
+            )
+        return Finding(Standing.LIVE, (post_id,), permalink=link, code="found")
+
     async def delete(self, post: Post, handle: Handle, post_id: str | None, desk: Desk) -> Removal:
         """With Instagram Login nothing can be deleted: say where a person can do it."""
         if post_id is None:

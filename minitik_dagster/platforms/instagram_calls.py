@@ -124,6 +124,12 @@ class InstagramCalls:
         )
         return [_media(item) for item in got.get("data") or [] if dig(item, "id")]
 
+    async def permalink(self, token: SecretStr, media: str) -> str | None:
+        """Read a published media's link; classified as "does not exist" when it is gone."""
+        got = await self._call("GET", f"/{media}?fields=id,permalink", token)
+        link = got.get("permalink")
+        return link if isinstance(link, str) else None
+
     async def insights(self, token: SecretStr, media: str) -> Mapping[str, int]:
         """Read a reel's lifetime counters; what is not there yet is absent, never 0."""
         got = await self._call(

@@ -8,6 +8,7 @@ engine hands it a `Desk` for what it may need (tokens, the ledger) and decides w
     commit    the one call that makes the post public; the engine has opened its ledger row
     confirm   read-only: has what was accepted gone live?
     find      read-only: did a commit whose answer was lost happen? (engine.md R1-R3)
+    look      read-only: is a post that went live still there?
     delete    take a public post or a prepared handle away, where the platform's API can
 
 Every method raises the classes of `minitik_dagster.errors.PlatformError` and no other network error.
@@ -177,17 +178,19 @@ class Standing(StrEnum):
     DEAD = "dead"
     REJECTED = "rejected"
     CANNOT_TELL = "cannot_tell"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer of `find` and `confirm`.
+    """The answer of `find`, `confirm` and `look`.
 
     LIVE: the platform says it is published; `post_ids` may still be empty (TikTok's come later, and
     an Instagram id is bound only when there is one candidate). ACCEPTED: everything was received, the
     platform is working on it. NOT_PUBLISHED: it did not happen, and the same handle may be committed
     again (after the settle time). DEAD: the platform calls the handle terminal, R2 allows a new one.
-    REJECTED: refused for good; `error` says why. CANNOT_TELL: ask again later.
+    REJECTED: refused for good; `error` says why. CANNOT_TELL: ask again later. REMOVED: it was live, and
+    nobody sees it any more (`look` only).
     """
 
     standing: Standing
@@ -282,6 +285,13 @@ class PlatformClient(Protocol):
 
     async def find(self, post: Post, handle: Handle, desk: Desk) -> Finding:
         """Ask whether a commit whose answer is unknown has happened; reads only."""
+        ...
+
+    async def look(self, post: Post, post_id: str, desk: Desk) -> Finding:
+        """Ask whether the post `post_id`, which was live, is still there: LIVE or REMOVED.
+
+        CANNOT_TELL where the account's permissions do not let it be asked.
+        """
         ...
 
     async def delete(self, post: Post, handle: Handle, post_id: str | None, desk: Desk) -> Removal:

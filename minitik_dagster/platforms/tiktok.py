@@ -233,6 +233,22 @@ class TikTokClient:
             final=standing is not Standing.ACCEPTED,
         )
 
+    async def look(self, post: Post, post_id: str, desk: Desk) -> Finding:
+        """Ask video/query, which leaves out what is not public; needs the scope video.list."""
+        try:
+            got = await self._calls.api(
+                "/v2/video/query/?fields=id,share_url",
+                await desk.token(),
+                {"filters": {"video_ids": [post_id]}},
+            )
+        except (RejectedError, RevokedError) as error:
+            # The scope is optional; an account without it publishes all the same.
+            return Finding(Standing.CANNOT_TELL, code=error.code, error=error)
+        for video in dig(got.values, "videos") or []:
+            if str(video.get("id")) == post_id:
+                return Finding(Standing.LIVE, (post_id,), code="listed", request_id=got.log_id)
+        return Finding(Standing.REMOVED, code="not_listed", request_id=got.log_id)
+
     async def delete(self, post: Post, handle: Handle, post_id: str | None, desk: Desk) -> Removal:
         """TikTok has no delete endpoint: say where a person can do it."""
         if post_id is None:

@@ -200,6 +200,17 @@ class YouTubeClient:
             return Finding(Standing.LIVE, post_ids=(video,), permalink=_link(video), code=privacy)
         return Finding(otherwise, code=privacy, final=otherwise is not Standing.ACCEPTED)
 
+    async def look(self, post: Post, post_id: str, desk: Desk) -> Finding:
+        """Ask videos.list: missing, deleted, rejected or made private is a removal."""
+        found = await self._calls.video(await desk.token(), post_id)
+        state = str(dig(found, "status", "uploadStatus") or "")
+        privacy = str(dig(found, "status", "privacyStatus") or "missing")
+        if found is None or state in {"deleted", "failed", "rejected"}:
+            return Finding(Standing.REMOVED, code=state or "missing")
+        if privacy == "private":
+            return Finding(Standing.REMOVED, code=privacy)
+        return Finding(Standing.LIVE, (post_id,), permalink=_link(post_id), code=privacy)
+
     async def delete(self, post: Post, handle: Handle, post_id: str | None, desk: Desk) -> Removal:
         """Delete the video, public or still private; one that is gone already is done."""
         video = post_id or handle.external_id

@@ -42,7 +42,6 @@ from minitik_dagster.resilience.breaker import Breaker
 
 _log = structlog.get_logger(__name__)
 _REFRESHES = 2
-_MAY_BE_PUBLIC = {Stage.CONFIRMING, Stage.LIVE, Stage.UNKNOWN}
 
 
 @dataclass(frozen=True)
@@ -287,10 +286,11 @@ class Carrier:
 
     async def _without_token(self, claim: Claim, error: PlatformError) -> None:
         """End the claim when no token can be had: what may be public is asked about later."""
-        if claim.open_commit is not None or claim.stage in _MAY_BE_PUBLIC:
-            stage = Stage.UNKNOWN if claim.open_commit is not None else claim.stage
+        if claim.open_commit is not None or claim.stage is Stage.UNKNOWN:
             at = self.endings.clock.now() + timedelta(minutes=10)
-            await self.endings.hand_back(claim, stage, at)
+            await self.endings.hand_back(claim, Stage.UNKNOWN, at)
+        elif claim.stage in {Stage.CONFIRMING, Stage.LIVE}:
+            await self.confirmation.without_token(claim, error)
         elif isinstance(error, RevokedError):
             await self.endings.withdraw_account(claim, error)
         else:

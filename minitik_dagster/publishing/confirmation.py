@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -20,11 +20,13 @@ from minitik_dagster.errors import (
 from minitik_dagster.platforms.port import Finding, Handle, PlatformClient, Standing
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.ledger import LedgerDesk
+from minitik_dagster.publishing.live_checks import LiveChecks
 from minitik_dagster.publishing.work import Claim
 
 _log = structlog.get_logger(__name__)
 # How long a live post's public id is asked for (TikTok's moderation can take hours).
 _ID_WANTED_FOR = timedelta(hours=24)
+_NO_TOKEN_WAIT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Confirmation:
     """Polls accepted publications until they are live, refused or in need of a person."""
 
     endings: Endings
+
+    @property
+    def checks(self) -> LiveChecks:
+        """What looks at posts that are live."""
+        return LiveChecks(self.endings)
 
     async def follow(
         self, claim: Claim, handle: Handle, desk: LedgerDesk, client: PlatformClient
@@ -42,6 +49,8 @@ class Confirmation:
         """
         polls = claim.confirm_polls
         live = claim.stage is Stage.LIVE
+        if live and claim.platform_post_id is not None:
+            return await self.checks.look(claim, claim.platform_post_id, client, desk)
         while True:
             wait = self.endings.policy.confirm_delay(polls)
             try:
@@ -74,17 +83,29 @@ class Confirmation:
                 return None
             await asyncio.sleep(wait.total_seconds())
 
+    async def without_token(self, claim: Claim, error: PlatformError) -> None:
+        """End the claim of an accepted or live post whose platform cannot be asked for want of a token."""
+        live = claim.stage is Stage.LIVE
+        if live and claim.platform_post_id is not None:
+            await self.checks.put_off(claim, error)
+        elif not await self._give_up(claim, live=live):
+            at = self.endings.clock.now() + _NO_TOKEN_WAIT
+            await self.endings.hand_back(claim, claim.stage, at)
+
     async def _live(self, claim: Claim, finding: Finding, polls: int, *, first: bool) -> Claim:
         bound = await self.endings.bind(claim, finding, "confirm")
-        now = to_db(self.endings.clock.now())
-        wait = self.endings.policy.confirm_delay(polls)
+        now = self.endings.clock.now()
+        next_at: datetime | None = now + self.endings.policy.confirm_delay(polls)
+        if finding.final:
+            known = bool(bound) or claim.platform_post_id is not None
+            next_at = await self._first_check(claim, now, first=first) if known else None
         fields: dict[str, Any] = {
             "confirmPolls": polls,
-            "nextAttemptAt": None if finding.final else to_db(self.endings.clock.now() + wait),
+            "nextAttemptAt": to_db(next_at) if next_at else None,
         }
         if first:
-            accepted = claim.accepted_at or self.endings.clock.now()
-            fields |= {"verifiedAt": now, "publishedAt": to_db(accepted)}
+            accepted = claim.accepted_at or now
+            fields |= {"verifiedAt": to_db(now), "publishedAt": to_db(accepted)}
         if bound:
             fields["platformPostId"] = bound[0]
         if finding.permalink:
@@ -99,6 +120,11 @@ class Confirmation:
                 post=bound[0] if bound else None,
             )
         return moved
+
+    async def _first_check(self, claim: Claim, now: datetime, *, first: bool) -> datetime | None:
+        if first:
+            return self.checks.next_after(now, now)
+        return await self.checks.next_for(claim)
 
     async def _give_up(self, claim: Claim, *, live: bool) -> bool:
         """After a day: a live post goes without its id; an accepted one goes to review."""

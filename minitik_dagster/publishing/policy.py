@@ -36,6 +36,14 @@ class EnginePolicy:
     max_skew: timedelta
     spool: Path
     hold: timedelta
+    # A live post is looked at again at these ages: moderation takes posts away late.
+    live_checks: tuple[timedelta, ...] = (
+        timedelta(minutes=5),
+        timedelta(hours=1),
+        timedelta(hours=24),
+    )
+    # A removal is believed when it is seen twice, so far apart.
+    second_look: timedelta = timedelta(seconds=15)
     warm_ahead: timedelta = timedelta(seconds=6)
     poll: timedelta = timedelta(seconds=1)
     clock_sample_every: timedelta = timedelta(seconds=30)
@@ -68,6 +76,8 @@ class EnginePolicy:
             confirm_ladder=tuple(
                 timedelta(seconds=step) for step in settings.minitik_confirm_ladder
             ),
+            live_checks=tuple(timedelta(seconds=age) for age in settings.minitik_live_checks),
+            second_look=timedelta(seconds=min(15.0, settings.minitik_live_checks[0] / 10)),
             window=None if resident else timedelta(seconds=settings.minitik_window_seconds),
             idle=timedelta(seconds=settings.minitik_idle_seconds),
             uploads_at_once=settings.minitik_concurrent_uploads,

@@ -421,3 +421,16 @@ async def test_an_unreachable_platform_is_transient_even_on_the_commit(
         assert caught.value.code == "connect_error"
         with pytest.raises(TransientError):
             await client.prepare(stage.post, stage.media, None, MemoryDesk("t"))
+
+
+async def test_a_live_post_is_seen_and_a_removed_one_is_missed(stage: Stage) -> None:
+    """`look`: LIVE while the platform shows it, REMOVED when its creator took it away."""
+    handle = await _prepared(stage)
+    await _commit(stage, handle)
+    await _until_final(stage, handle)
+    post_id = str(_the_one_post(stage)["id"])
+    seen = await stage.client.look(stage.post, post_id, stage.desk)
+    assert (seen.standing, seen.post_ids) == (Standing.LIVE, (post_id,))
+    stage.sandbox.remove_post(stage.platform.value.lower(), post_id)
+    gone = await stage.client.look(stage.post, post_id, stage.desk)
+    assert (gone.standing, gone.post_ids) == (Standing.REMOVED, ())

@@ -138,6 +138,22 @@ async def _posts(world: World, call: Call) -> Reply:
     return json_reply(200, {"posts": posts}, (("Cache-Control", "no-store"),))
 
 
+async def _remove_post(world: World, call: Call) -> Reply:
+    """Take a public post away, as its creator or the platform's moderators do."""
+    platform, identity = call.query.get("platform", ""), call.query.get("id", "")
+    if world.posts.find(platform, identity) is None:
+        raise ControlError(f"platform and id must name a post; got {platform!r} and {identity!r}")
+    with world.store.transaction():
+        world.posts.remove(platform, identity, world.clock.now_ms())
+        if platform == "youtube":
+            world.store.run(
+                "UPDATE youtube_videos SET deleted_at = ? WHERE id = ?",
+                world.clock.now_ms(),
+                identity,
+            )
+    return Reply(204)
+
+
 def _release_due(world: World) -> None:
     from minitik_dagster.local.sandbox.youtube.quota import Quota
     from minitik_dagster.local.sandbox.youtube.videos import YouTubeVideos
@@ -214,6 +230,7 @@ _ROUTES: Final[dict[tuple[str, str], Callable[[World, Call], Awaitable[Reply]]]]
     ("POST", "/accounts"): _create_account,
     ("GET", "/accounts"): _list_accounts,
     ("GET", "/posts"): _posts,
+    ("DELETE", "/posts"): _remove_post,
     ("GET", "/calls"): _calls,
     ("DELETE", "/calls"): _forget_calls,
     ("GET", "/limits"): _limits,

@@ -50,6 +50,10 @@ class SandboxServer(EmbeddedServer):
         """Everything public now: `platform, id, account, caption, bytes, sha256, publishedAt`."""
         return list(self.call("GET", "/_sandbox/posts")["posts"])
 
+    def remove_post(self, platform: str, post_id: str) -> None:
+        """Take a public post away, as its creator or the platform's moderators do."""
+        self.call("DELETE", f"/_sandbox/posts?platform={platform}&id={post_id}")
+
     def calls(self) -> list[dict[str, Any]]:
         """The requests the platforms have seen since the last reset, oldest first."""
         return list(self.call("GET", "/_sandbox/calls")["calls"])

@@ -153,7 +153,13 @@ class InstagramMedia:
         if isinstance(token, Reply):
             return token
         row = self._world.posts.find("instagram", media)
-        if row is None or row["account"] != token.account or row["published_at"] > call.as_of_ms:
+        gone = row is not None and row["removed_at"] is not None
+        if (
+            row is None
+            or gone
+            or row["account"] != token.account
+            or row["published_at"] > call.as_of_ms
+        ):
             return no_such_object(media)
         return row
 
