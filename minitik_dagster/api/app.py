@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from minitik_dagster import __version__
+from minitik_dagster.api.alarm import AlarmWatch
 from minitik_dagster.api.boundary import RequestBoundary, allowed_hosts
 from minitik_dagster.api.openapi import install_openapi, name_operations
 from minitik_dagster.api.problems import install_handlers
@@ -23,7 +24,10 @@ _DESCRIPTION = (
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logging(app.state.minitik.settings)
+    watch = AlarmWatch(app.state.minitik)
+    watch.start()
     yield
+    watch.stop()
     app.state.minitik.close()
 
 

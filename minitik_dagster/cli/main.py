@@ -11,6 +11,7 @@ from typer._click.exceptions import (  # typer carries its own click since 0.26
 
 from minitik_dagster.cli import (
     adoption,
+    alerts,
     breaker,
     database,
     engine,
@@ -38,6 +39,7 @@ people.register(app)
 schedule.register(app)
 publications.register(app)
 breaker.register(app)
+alerts.register(app)
 
 
 def main() -> None:
