@@ -16,7 +16,7 @@ from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.models import Publication
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.workbench import Workbench
-from tests.publishing.kill_harness import COMMIT_OF, LARGE, SMALL, STATUS_OF, Trial
+from tests.publishing.kill_harness import COMMIT_OF, LARGE, SMALL, STATUS_OF, Trial, is_settled
 from tests.publishing.running import run_until
 
 TIKTOK, INSTAGRAM, YOUTUBE = Platform.TIKTOK, Platform.INSTAGRAM, Platform.YOUTUBE
@@ -138,12 +138,7 @@ OTHERS = [
 
 
 def settled(rows: list[Publication]) -> bool:
-    return all(
-        row.stage in {"live", "review", "failed"}
-        and row.lease_owner is None
-        and row.next_attempt_at is None
-        for row in rows
-    )
+    return all(is_settled(row) for row in rows)
 
 
 def publish(trial: Trial, late: timedelta = timedelta(0), seconds: float = 60) -> None:
