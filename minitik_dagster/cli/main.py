@@ -14,10 +14,12 @@ from minitik_dagster.cli import (
     alerts,
     breaker,
     database,
+    dead_letters,
     engine,
     local,
     people,
     publications,
+    queues,
     schedule,
 )
 from minitik_dagster.cli.environment import join_running_stack
@@ -40,6 +42,8 @@ schedule.register(app)
 publications.register(app)
 breaker.register(app)
 alerts.register(app)
+queues.register(app)
+dead_letters.register(app)
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
 """`minitik users`, `keys` and `accounts`: people, programs' keys, and connected accounts."""
 
+import getpass
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from minitik_dagster.cli.output import AsJson, listing, say
+from minitik_dagster.cli.output import AsJson, as_object, listing, say
 from minitik_dagster.cli.session import transaction
 
 
@@ -21,7 +23,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
     accounts = typer.Typer(no_args_is_help=True, help="Connected platform accounts.")
     accounts.command("list")(list_accounts)
+    accounts.command("release")(release_account)
     app.add_typer(accounts, name="accounts")
+
+
+def operator_name() -> str:
+    """Who decides, for the audit log: the name the machine knows them by."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
 
 
 def create_user(
@@ -98,3 +109,17 @@ def list_accounts(as_json: AsJson = False) -> None:
             for account in directory.list_accounts(session)
         ]
     listing(rows, as_json=as_json, empty="no accounts")
+
+
+def release_account(account_id: str, as_json: AsJson = False) -> None:
+    """Let the held posts of a connected account go on; says which have become too late."""
+    from minitik_dagster.publishing.holds import release_held
+
+    with transaction() as session:
+        done = release_held(session, account_id, actor=operator_name())
+    if as_json:
+        as_object(vars(done))
+        return
+    say(f"{account_id}: {len(done.released)} released, {len(done.too_late)} too late")
+    for publication_id in done.too_late:
+        say(f"too late: {publication_id} stays held; move it to a new instant, or cancel it")

@@ -1,12 +1,11 @@
 """`minitik publications` and `minitik reviews`: one post's story, and what waits for a person."""
 
-import getpass
-import os
 from typing import Annotated, Any
 
 import typer
 
 from minitik_dagster.cli.output import AsJson, as_object, listing, printable, say
+from minitik_dagster.cli.people import operator_name
 from minitik_dagster.cli.session import transaction
 
 
@@ -14,6 +13,7 @@ def register(app: typer.Typer) -> None:
     """Add the sub-commands."""
     group = typer.Typer(no_args_is_help=True, help="Posts and their step histories.")
     group.command("show")(show)
+    group.command("rollback")(rollback)
     app.add_typer(group, name="publications")
     reviews = typer.Typer(no_args_is_help=True, help="Posts no platform can answer for.")
     reviews.command("list")(list_reviews)
@@ -75,12 +75,45 @@ def show(publication_id: str, as_json: AsJson = False) -> None:
     listing(steps, as_json=False, empty="no step was taken yet")
 
 
-def _operator() -> str:
-    """Who decides, for the audit log: the name the machine knows them by."""
+def rollback(
+    content_id: Annotated[str, typer.Argument(help="The content's id.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Take a content's posts back: cancel what was not sent, delete what can be deleted.
+
+    Says what a person must delete by hand. Exit 1 while something is left to be repeated.
+    """
+    from minitik_dagster.db.engine import make_engine
+    from minitik_dagster.publishing.rollback import Outcome, roll_back
+    from minitik_dagster.settings import load_settings
+
+    if not yes:
+        typer.confirm(f"Take back every post of content {content_id}?", abort=True)
+    settings = load_settings()
+    with transaction():
+        pass  # refuses another schema version
+    engine = make_engine(settings.require_database_url(), pool_size=1, max_overflow=1)
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"uid {os.getuid()}"
+        done = roll_back(engine, settings, None, content_id, actor=operator_name())
+    finally:
+        engine.dispose()
+    rows = [
+        {
+            "id": post.id,
+            "platform": post.platform.value.lower(),
+            "outcome": post.outcome.value,
+            "instruction": post.instruction,
+            "permalink": post.permalink,
+        }
+        for post in done.publications
+    ]
+    if as_json:
+        as_object({"contentId": content_id, "status": done.status.value, "publications": rows})
+    else:
+        listing(rows, as_json=False, empty="the content has no posts")
+        say(f"{content_id}: {done.status.value}")
+    return int(any(post.outcome is Outcome.PENDING for post in done.publications))
 
 
 def list_reviews(as_json: AsJson = False) -> None:
@@ -108,6 +141,6 @@ def resolve(
         raise typer.BadParameter("give --published POST-ID or --not-published")
     with transaction() as session:
         reviews.resolve(
-            session.connection(), publication_id, published_as=published, actor=_operator()
+            session.connection(), publication_id, published_as=published, actor=operator_name()
         )
     say(f"{publication_id}: {'live' if published else 'scheduled again'}")

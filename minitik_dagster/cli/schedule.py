@@ -52,5 +52,7 @@ def cancel(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None
     from minitik_dagster.scheduling import changes
 
     with transaction() as session:
-        changes.cancel(session, None, job_id)
+        undone = changes.cancel(session, None, job_id)
     say(f"{job_id}: cancelled")
+    for item in undone:
+        say(f"{item.publication_id} ({item.platform.value.lower()}): {item.text}")

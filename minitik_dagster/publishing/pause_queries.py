@@ -7,12 +7,14 @@ first and so waits for a shelving under way, whose rows it then sees: none is le
 
 NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
 
-_FLAGS_OF = (
-    "('pause:all', 'pause:platform:' || lower(CAST(p.platform AS text)), "
-    "'pause:account:' || p.\"accountId\")"
-)
-# Whether a flag covers publication `p`; `settings` has a handful of rows.
-PAUSED = f"EXISTS (SELECT 1 FROM settings z WHERE z.key IN {_FLAGS_OF})"
+_PLATFORM_FLAG = "'pause:platform:' || lower(CAST(p.platform AS text))"
+_ACCOUNT_FLAG = "'pause:account:' || p.\"accountId\""
+# Whether a flag covers publication `p`. Sub-selects without a look at `p`: each is read and hashed once
+# per statement, so hundreds of paused accounts cost the claim nothing per row.
+PAUSED = f"""(
+    EXISTS (SELECT 1 FROM settings WHERE key = 'pause:all')
+    OR {_PLATFORM_FLAG} IN (SELECT key FROM settings WHERE key LIKE 'pause:platform:%')
+    OR {_ACCOUNT_FLAG} IN (SELECT key FROM settings WHERE key LIKE 'pause:account:%'))"""
 # Not begun and covered: such a row is not claimed. What has begun is claimed once, to be put down.
 HELD_BACK = f"(p.stage IN ('scheduled','parked') AND {PAUSED})"
 
@@ -38,17 +40,20 @@ SHELVE = f"""
 WITH flags AS MATERIALIZED (
     SELECT key, value FROM settings WHERE {_LIKE_FLAG} ORDER BY key FOR SHARE
 ), due AS (
-    SELECT p.id, (SELECT min(f.value ->> 'text') FROM flags f WHERE f.key IN {_FLAGS_OF}) AS why
-    FROM publications p
+    SELECT p.id FROM publications p
     WHERE p.stage IN ('scheduled','parked')
       AND COALESCE(p."nextAttemptAt", p."prepareAt") <= {NOW}
       AND (p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})
-      AND EXISTS (SELECT 1 FROM flags f WHERE f.key IN {_FLAGS_OF})
+      AND (EXISTS (SELECT 1 FROM flags WHERE key = 'pause:all')
+           OR {_PLATFORM_FLAG} IN (SELECT key FROM flags)
+           OR {_ACCOUNT_FLAG} IN (SELECT key FROM flags))
     ORDER BY COALESCE(p."nextAttemptAt", p."prepareAt")
     LIMIT :limit
     FOR UPDATE OF p SKIP LOCKED
 )
-UPDATE publications p SET stage = 'paused', status = 'QUEUED', "holdReason" = due.why,
+UPDATE publications p SET stage = 'paused', status = 'QUEUED',
+    "holdReason" = (SELECT value ->> 'text' FROM flags
+        WHERE key IN ('pause:all', {_PLATFORM_FLAG}, {_ACCOUNT_FLAG}) ORDER BY key DESC LIMIT 1),
     "leaseOwner" = NULL, "leaseExpiresAt" = NULL, "leaseToken" = COALESCE(p."leaseToken", 0) + 1,
     "nextAttemptAt" = NULL, "updatedAt" = {NOW}
 FROM due WHERE p.id = due.id
