@@ -9,6 +9,8 @@ ARGS ?=
 # Tiers that `make test` leaves out: they need minutes or system packages.
 SLOW_TIERS := slow or chaos or browser or pooler
 WORKERS ?= 2
+# The slow tiers wait more than they compute.
+SLOW_WORKERS ?= 4
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet \
 	--generate-hashes --no-strip-extras --allow-unsafe --annotation-style line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
@@ -50,7 +52,7 @@ test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point), b
 	  echo "test-slow: the tier browser needs Chromium: apt-get install chromium" >&2; exit 1; }
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { \
 	  echo "test-slow: the tier pooler needs PgBouncer: apt-get install pgbouncer" >&2; exit 1; }
-	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" -n $(SLOW_WORKERS) $(ARGS)
 
 lint: $(STAMP) ## Ruff: format and rules
 	@$(BIN)/python -m ruff format --check .
