@@ -117,7 +117,7 @@ def _error_codes(tree: ast.AST) -> Iterator[str]:
     """Codes given to errors, and those written into errorCode; a finding's code is no error."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = getattr(node.func, "id", None) or getattr(node.func, "attr", "")
+            name = str(getattr(node.func, "id", "") or getattr(node.func, "attr", ""))
             names = {"errorCode"} | ({"code"} if name.endswith("Error") else set())
             for keyword in node.keywords:
                 if keyword.arg in names and isinstance(keyword.value, ast.Constant):
