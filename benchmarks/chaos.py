@@ -3,7 +3,7 @@
     python benchmarks/chaos.py [--trials 500] [--seed N] [--wave 20] [--json]
 
 A trial is one post on one account. Each wave schedules some posts within a few seconds, gives some of them
-a lie (drop-before, drop-after, error-after, late-effect, stale-read, delay, a throttle), and kills one of two
+a lie (drop-before, drop-after, error-after, late-effect, stale-read, delay), and kills one of two
 real dispatchers (`kill -9`) again and again until the wave has settled. Then each post is looked for on the
 sandbox by its own bytes: public exactly once is right.
 """
@@ -44,7 +44,6 @@ LIES = (
     "late-effect",
     "stale-read",
     "delay",
-    "throttle",
 )
 # Short processing: a trial is about the engine, not about waiting. Quotas are not what is tried here.
 RAISED = {
