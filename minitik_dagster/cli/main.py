@@ -9,20 +9,8 @@ from typer._click.exceptions import (  # typer carries its own click since 0.26
     NoArgsIsHelpError,
 )
 
-from minitik_dagster.cli import (
-    adoption,
-    alerts,
-    breaker,
-    database,
-    dead_letters,
-    engine,
-    local,
-    people,
-    publications,
-    queues,
-    schedule,
-)
 from minitik_dagster.cli.environment import join_running_stack
+from minitik_dagster.cli.groups import GROUPS
 from minitik_dagster.errors import MinitikError
 
 app = typer.Typer(
@@ -33,17 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-local.register(app)
-engine.register(app)
-database.register(app)
-adoption.register(app)
-people.register(app)
-schedule.register(app)
-publications.register(app)
-breaker.register(app)
-alerts.register(app)
-queues.register(app)
-dead_letters.register(app)
+for group in GROUPS:
+    group.register(app)
 
 
 def main() -> None:

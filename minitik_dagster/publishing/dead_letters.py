@@ -12,11 +12,24 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, text
 
 from minitik_dagster.db.types import Platform, from_db, to_db
-from minitik_dagster.errors import NotFoundError, StateConflictError
+from minitik_dagster.errors import (
+    FieldProblem,
+    InvalidInputError,
+    NotFoundError,
+    StateConflictError,
+)
 from minitik_dagster.ids import new_id
 from minitik_dagster.publishing import dead_letter_queries, review_queries
 
 LIST_LIMIT = 200
+
+
+def platform_named(name: str) -> Platform:
+    """Return the platform of that name, in any case; InvalidInputError for another."""
+    if name.upper() not in Platform.__members__:
+        names = ", ".join(item.value.lower() for item in Platform)
+        raise InvalidInputError(FieldProblem("platform", f"{name!r} is unknown", f"one of {names}"))
+    return Platform(name.upper())
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from minitik_dagster.db.types import Platform, from_db
 from minitik_dagster.errors import FieldProblem, InvalidInputError, NotFoundError
 from minitik_dagster.ids import new_id
 from minitik_dagster.publishing import pause_queries
+from minitik_dagster.publishing.dead_letters import platform_named
 from minitik_dagster.scheduling.schedule import DEFAULT_MAX_LATENESS
 
 _REASON_LIMIT = 500
@@ -38,12 +39,7 @@ class Scope:
             raise InvalidInputError(
                 FieldProblem("all", "one scope is needed", "name all, one platform or one account")
             )
-        if platform is not None and platform.upper() not in Platform.__members__:
-            names = ", ".join(item.value.lower() for item in Platform)
-            raise InvalidInputError(
-                FieldProblem("platform", f"{platform!r} is unknown", f"one of {names}")
-            )
-        return cls(Platform(platform.upper()) if platform else None, account_id)
+        return cls(platform_named(platform) if platform is not None else None, account_id)
 
     @property
     def key(self) -> str:

@@ -2,12 +2,23 @@
 
 from fastapi import APIRouter
 
-from minitik_dagster.api.routers import accounts, content, health, platforms, publishing, scheduling
+from minitik_dagster.api.routers import (
+    accounts,
+    content,
+    dead_letters,
+    health,
+    platforms,
+    publishing,
+    queues,
+    scheduling,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     content.router,
     scheduling.router,
     publishing.router,
+    dead_letters.router,
+    queues.router,
     accounts.router,
     platforms.router,
     health.router,

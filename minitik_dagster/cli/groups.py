@@ -1,0 +1,41 @@
+"""The groups of commands, in the order in which `minitik --help` lists them."""
+
+from typing import Protocol
+
+import typer
+
+from minitik_dagster.cli import (
+    adoption,
+    alerts,
+    breaker,
+    database,
+    dead_letters,
+    engine,
+    local,
+    people,
+    publications,
+    queues,
+    schedule,
+)
+
+
+class Group(Protocol):
+    """A module that adds its commands."""
+
+    def register(self, app: typer.Typer) -> None:
+        """Add the commands to the application."""
+
+
+GROUPS: tuple[Group, ...] = (
+    local,
+    engine,
+    database,
+    adoption,
+    people,
+    schedule,
+    publications,
+    breaker,
+    alerts,
+    queues,
+    dead_letters,
+)
