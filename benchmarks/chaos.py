@@ -25,6 +25,7 @@ from sqlalchemy import text
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.process import ChildProcess
 from minitik_dagster.local.workbench import Video
+from minitik_dagster.resilience.breaker import reset_breaker
 
 LEASE_SECONDS = 2
 COMMIT_OF = {
@@ -138,6 +139,9 @@ def settle(base: Ground, pair: Pair, draw: random.Random, trials: list[Trial]) -
         if now - started < 14 and now >= next_kill:
             pair.kill_one(draw)
             next_kill = now + draw.uniform(0.8, 3.0)
+        # So many lies open the breakers, and parked posts would wait five minutes: an operator resets them.
+        for platform in Platform:
+            reset_breaker(base.environment["REDIS_URL"], platform)
         rows = base.bench.rows(ids)
         if all(row.stage in {"live", *_SETTLED} for row in rows):
             return
@@ -159,7 +163,7 @@ def judge(base: Ground, trials: list[Trial]) -> list[tuple[Trial, str, str]]:
         elif times == 1:
             verdict = "right" if stage == "live" else f"public but {stage}"
         else:
-            verdict = "lost"
+            verdict = "lost" if stage in _SETTLED else "unsettled"
         found.append((trial, verdict, stage))
     return found
 
@@ -221,6 +225,7 @@ def main() -> int:
         "kills": kills,
         "lost": verdicts["lost"],
         "double": verdicts["double"],
+        "unsettled": verdicts["unsettled"],
         "review": verdicts["review"],
         "right": verdicts["right"],
         "wrong": wrong,
@@ -229,7 +234,7 @@ def main() -> int:
         print(json.dumps(result))
     else:
         print(
-            f"lost {result['lost']}, double {result['double']}, left for review {result['review']}"
+            f"lost {result['lost']}, double {result['double']}, unsettled {result['unsettled']}, left for review {result['review']}"
         )
         print("\n".join(wrong))
     return 0 if verdicts["right"] + verdicts["review"] == options.trials else 1
