@@ -233,9 +233,8 @@ def main() -> int:
     if options.json:
         print(json.dumps(result))
     else:
-        print(
-            f"lost {result['lost']}, double {result['double']}, unsettled {result['unsettled']}, left for review {result['review']}"
-        )
+        names = ("lost", "double", "unsettled", "review")
+        print(", ".join(f"{name} {result[name]}" for name in names))
         print("\n".join(wrong))
     return 0 if verdicts["right"] + verdicts["review"] == options.trials else 1
 
