@@ -30,6 +30,7 @@ from minitik_dagster.media.keys import content_key, thumbnail_key
 from minitik_dagster.media.object_store import (
     ObjectStore,
     PartsRefusedError,
+    StoredObject,
     StoredPart,
     UploadGoneError,
 )
@@ -184,6 +185,7 @@ class Completion:
             )
         except InvalidInputError as error:
             raise _UnusableFileError(*error.problems) from None
+        found = replace(found, facts=replace(found.facts, fingerprint=_fingerprint(found, stored)))
         verdicts = judge_all(found.facts)
         if not any(verdict.accepted for verdict in verdicts):
             raise _UnusableFileError(*[p for verdict in verdicts for p in verdict.problems()])
@@ -264,6 +266,18 @@ class _UnusableFileError(Exception):
     def __init__(self, *problems: FieldProblem) -> None:
         self.problems = problems
         super().__init__(len(problems))
+
+
+def _fingerprint(found: Probe, stored: StoredObject) -> str:
+    """Tell a file by its hash; a large one, which is not read whole, by its size and S3's own digest.
+
+    The ETag of a multipart object is made of the parts' MD5s (S3 User Guide, "Checking object
+    integrity"), and the parts' size follows from the file's: the same file has the same one again.
+    Taken before the object is ever copied, which would make another.
+    """
+    if found.facts.sha256 is not None:
+        return f"sha256:{found.facts.sha256}"
+    return f"s3:{stored.size}:{stored.etag}"
 
 
 def _check_numbers(told: Mapping[int, str], upload: UploadSession) -> None:

@@ -16,7 +16,7 @@ class MediaFacts:
 
     `width` and `height` are as displayed: a rotation the file asks for is applied. `index_first`
     says whether an MP4's or MOV's index (moov) comes before its data; None for other containers.
-    None means that the file does not say.
+    None means that the file does not say. `fingerprint` is alike for files with the same bytes.
     """
 
     container: str
@@ -35,6 +35,12 @@ class MediaFacts:
     audio_channels: int | None = None
     index_first: bool | None = None
     sha256: str | None = None
+    fingerprint: str | None = None
+
+    @property
+    def same_file(self) -> str | None:
+        """What tells the same file again; None for one that was stored before it was known."""
+        return self.fingerprint or (f"sha256:{self.sha256}" if self.sha256 else None)
 
     def to_metadata(self) -> dict[str, Any]:
         """Write the facts as `contents.metadata` keeps them (camelCase)."""

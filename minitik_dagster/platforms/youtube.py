@@ -212,8 +212,11 @@ class YouTubeClient:
         return Finding(Standing.LIVE, (post_id,), permalink=_link(post_id), code=privacy)
 
     async def delete(self, post: Post, handle: Handle, post_id: str | None, desk: Desk) -> Removal:
-        """Delete the video, public or still private; one that is gone already is done."""
-        video = post_id or handle.external_id
+        """Delete the video, public or still private; one that is gone already is done.
+
+        TransientError while an upload that was begun has not ended: its process may still send bytes.
+        """
+        video = post_id or handle.external_id or await self._uploaded(handle, desk)
         if video is None:
             return Removal(done=True, instruction="nothing was uploaded")
         async with desk.step("delete") as record:
@@ -226,6 +229,23 @@ class YouTubeClient:
             else:
                 record.answered("204")
         return Removal(done=True)
+
+    async def _uploaded(self, handle: Handle, desk: Desk) -> str | None:
+        """Ask a session whose end nobody has recorded for its video; None when the session is gone.
+
+        Never by the post's tag: a later upload of the same post carries it too.
+        """
+        session = handle.secret.get("session_uri")
+        size = handle.progress.get("size")
+        if session is None or not isinstance(size, int):
+            return None
+        try:
+            state = await self._calls.session_state(session, await desk.token(), size)
+        except HandleDeadError:
+            return None
+        if state.video_id is None:
+            raise TransientError("the upload has not ended; its session may go on", code="open")
+        return state.video_id
 
     async def metrics(self, post_ids: Sequence[str], token: SecretStr) -> list[PostMetrics]:
         """Read counters, 50 videos a call; hidden ones are None, missing videos left out."""

@@ -140,7 +140,8 @@ UPDATE handles SET state = 'dropped', "updatedAt" = {NOW}
 WHERE "publicationId" = :publication_id AND state = 'active' AND id <> :handle_id
 """
 ACTIVATE_HANDLE = f"""
-UPDATE handles SET state = 'active', "updatedAt" = {NOW} WHERE id = :handle_id
+UPDATE handles SET state = 'active', "updatedAt" = {NOW}
+WHERE id = :handle_id AND state <> 'dead'
 """
 
 RESOLVE = f"""

@@ -23,6 +23,7 @@ from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.carrier import Carrier
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.listener import Listener
+from minitik_dagster.publishing.outbox import Outbox
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
@@ -43,6 +44,7 @@ class Dispatcher:
     carrier: Carrier
     tally: Tally
     listener: Listener
+    outbox: Outbox
     kind: str
     instance: str
     run_id: str | None = None
@@ -81,6 +83,7 @@ class Dispatcher:
             asyncio.create_task(self.listener.run()),
             asyncio.create_task(self.carrier.watch.run()),
             asyncio.create_task(self.carrier.pauses.run()),
+            asyncio.create_task(self.outbox.run()),
         ]
         try:
             await self._claim_until_done()

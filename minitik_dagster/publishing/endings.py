@@ -24,6 +24,7 @@ from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
 from minitik_dagster.publishing.work import Claim, OpenCommit
 from minitik_dagster.resilience.backoff import backoff_delay
+from minitik_dagster.scheduling.discard_queries import DROP_HANDLES
 
 _log = structlog.get_logger(__name__)
 
@@ -102,7 +103,11 @@ class Endings:
             claim,
             Stage.FAILED,
             release=True,
-            also=[(DEAD_LETTER, letter)],
+            also=[
+                (DEAD_LETTER, letter),
+                # What was prepared for it is taken away where that needs a call (a private video).
+                (DROP_HANDLES, {"ids": [claim.publication_id]}),
+            ],
             error=error.reason,
             errorCode=code,
             errorFix=error.fix or None,

@@ -31,10 +31,12 @@ from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.dispatcher import Dispatcher
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.listener import Listener
+from minitik_dagster.publishing.outbox import Outbox
 from minitik_dagster.publishing.pause_watch import PauseWatch
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.preparation import Preparation
 from minitik_dagster.publishing.reconciler import Reconciler
+from minitik_dagster.publishing.removal import Remover
 from minitik_dagster.publishing.slots import UploadSlots
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
@@ -215,6 +217,15 @@ def _assemble(
         carrier=carrier,
         tally=tally,
         listener=Listener(direct),
+        outbox=Outbox(
+            store=store,
+            clock=clock,
+            policy=policy,
+            vault=vault,
+            remover=Remover(store, vault, limiter),
+            client=clients.client,
+            random=SystemRandom(),
+        ),
         kind=kind,
         instance=instance,
     )

@@ -16,7 +16,7 @@ from minitik_dagster.db.types import from_db, to_db
 from minitik_dagster.errors import PlatformError
 from minitik_dagster.ids import new_id
 from minitik_dagster.platforms.port import Handle
-from minitik_dagster.publishing import queries
+from minitik_dagster.publishing import handle_queries, queries
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.work import Claim
@@ -51,6 +51,9 @@ class StoredHandle:
 class LedgerDesk:
     """Implements platforms.port.Desk for one claim."""
 
+    _begin_sql = queries.BEGIN_STEP
+    _end_sql = queries.END_STEP
+
     def __init__(
         self, store: Store, claim: Claim, *, vault: Vault, clock: DatabaseClock, policy_version: str
     ) -> None:
@@ -79,14 +82,7 @@ class LedgerDesk:
     async def step(self, name: str) -> AsyncIterator[_Step]:
         """Write a step before it is taken and its outcome after; see platforms.port.Desk."""
         step = _Step(new_id())
-        await self._store.fenced(
-            self._claim,
-            queries.BEGIN_STEP,
-            step_id=step.step_id,
-            name=name,
-            handle_id=self._handle_id,
-            policy_version=self._policy_version,
-        )
+        await self._write(self._begin_sql, **self._beginning(step, name))
         try:
             yield step
         except PlatformError as error:
@@ -95,10 +91,17 @@ class LedgerDesk:
             raise
         await self._end(step, "ok")
 
+    def _beginning(self, step: _Step, name: str) -> dict[str, Any]:
+        return {
+            "step_id": step.step_id,
+            "name": name,
+            "handle_id": self._handle_id,
+            "policy_version": self._policy_version,
+        }
+
     async def _end(self, step: _Step, outcome: str) -> None:
-        await self._store.fenced(
-            self._claim,
-            queries.END_STEP,
+        await self._write(
+            self._end_sql,
             step_id=step.step_id,
             outcome=outcome,
             code=step.code,
@@ -106,6 +109,10 @@ class LedgerDesk:
             detail=json.dumps(step.detail) if step.detail else None,
             handle_id=self._handle_id,
         )
+
+    async def _write(self, sql: str, **values: Any) -> None:
+        """Write to the ledger through the fence."""
+        await self._store.fenced(self._claim, sql, **values)
 
     async def open_handle(
         self,
@@ -125,19 +132,22 @@ class LedgerDesk:
             expires_at=expires_at,
         )
         await self.retire_handle("dropped")
-        await self._store.fenced(self._claim, queries.OPEN_HANDLE, **self._columns(handle))
+        await self._store.fenced(self._claim, handle_queries.OPEN_HANDLE, **self._columns(handle))
         self._handle_id = handle.id
         return handle
 
     async def save_handle(self, handle: Handle) -> Handle:
         """Store a handle's new facts."""
-        await self._store.fenced(self._claim, queries.SAVE_HANDLE, **self._columns(handle))
+        await self._store.fenced(self._claim, handle_queries.SAVE_HANDLE, **self._columns(handle))
         return handle
 
     async def retire_handle(self, state: str) -> None:
-        """Mark the active handle `dropped` (never committed) or `dead` (terminal)."""
+        """Mark the active handle `dropped` (never committed) or `dead` (terminal).
+
+        A dropped one is noted for discarding in the same transaction (scheduling/discards.py).
+        """
         await self._store.rows(
-            queries.DROP_ACTIVE_HANDLE,
+            handle_queries.DROP_ACTIVE_HANDLE,
             id=self._claim.publication_id,
             owner=self._store.owner,
             token=self._claim.lease_token,
@@ -147,7 +157,7 @@ class LedgerDesk:
 
     async def handles(self) -> list[StoredHandle]:
         """Return every handle the publication ever had, oldest first, secrets opened."""
-        rows = await self._store.rows(queries.LOAD_HANDLES, id=self._claim.publication_id)
+        rows = await self._store.rows(handle_queries.LOAD_HANDLES, id=self._claim.publication_id)
         found = []
         for row in rows:
             opened = json.loads(self._vault.open(row["sealed"])) if row["sealed"] else {}

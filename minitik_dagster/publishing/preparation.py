@@ -4,7 +4,6 @@ One handle at a time (engine.md R2): another is made only when no commit on the 
 sent, or when the platform calls it terminal, or when its time limit has passed and it reads unpublished.
 """
 
-import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,13 +11,12 @@ from minitik_dagster.db.stages import Stage
 from minitik_dagster.errors import (
     HandleDeadError,
     MinitikError,
-    PlatformError,
     RejectedError,
     ThrottledError,
 )
 from minitik_dagster.media.source import StoredMedia
 from minitik_dagster.platforms.port import Handle, PlatformClient, Standing
-from minitik_dagster.publishing import queries
+from minitik_dagster.publishing import handle_queries
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.ledger import LedgerDesk, StoredHandle
 from minitik_dagster.publishing.slots import UploadSlots
@@ -77,7 +75,7 @@ class Preparation:
         await desk.retire_handle("dead")
 
     async def _require_room_for_a_handle(self, claim: Claim) -> None:
-        rows = await self.endings.store.rows(queries.HANDLE_MAKERS, id=claim.publication_id)
+        rows = await self.endings.store.rows(handle_queries.HANDLE_MAKERS, id=claim.publication_id)
         most = self.endings.policy.handles_per_post[claim.platform]
         if rows[0]["made"] >= most:
             raise RejectedError(
@@ -109,10 +107,8 @@ class Preparation:
             if handle.revision == claim.revision and not (expires_first and self._gone(handle)):
                 return handle
             await self._require_unpublished(claim, item, desk, client)
+            # With it goes the note to take away what was prepared, where that needs a call.
             await desk.retire_handle("dropped")
-            # What was prepared is taken away where the platform can; an orphan is private and dies.
-            with contextlib.suppress(PlatformError):
-                await client.delete(claim.post, handle, None, desk)
         return None
 
     async def _active(self, desk: LedgerDesk) -> list[StoredHandle]:

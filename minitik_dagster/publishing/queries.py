@@ -18,6 +18,29 @@ _CLAIMABLE = (
 )
 _WAKE = 'COALESCE(p."nextAttemptAt", p."prepareAt")'
 
+# What work.Claim is read from: rows of a CTE `claimed` of publications, with all that belongs to them.
+CLAIMED_VIEW = """
+SELECT c.id, c."contentId" AS content_id, c."accountId" AS account_id,
+    c."scheduledJobId" AS scheduled_job_id, c.platform, c.stage, c."leaseToken" AS lease_token,
+    c.revision, COALESCE(c."dueAt", c."publishedAt", c."createdAt") AS due_at, c.priority,
+    c."maxLateness" AS max_lateness, c.attempts, c."confirmPolls" AS confirm_polls, c.options,
+    c."acceptedAt" AS accepted_at, a.status AS account_status, a."platformAccountId" AS platform_account_id,
+    t."deletedAt" IS NOT NULL AS content_deleted, t."filePath" AS media_key,
+    t."fileSize" AS media_size, t."mimeType" AS mime_type, t.duration, t.title,
+    t.description, c."platformPostId" AS platform_post_id,
+    j."bullJobId" AS bull_job_id,
+    s.id AS commit_id, s."handleId" AS commit_handle_id, s."startedAt" AS commit_started_at,
+    s."sendBy" AS commit_send_by, s."sentAt" AS commit_sent_at,
+    (SELECT count(*) FROM publication_steps o WHERE o."publicationId" = c.id
+        AND o."endedAt" IS NULL AND NOT o."canPublish") AS open_steps
+FROM claimed c
+JOIN accounts a ON a.id = c."accountId"
+JOIN contents t ON t.id = c."contentId"
+LEFT JOIN scheduled_jobs j ON j.id = c."scheduledJobId"
+LEFT JOIN publication_steps s ON s."publicationId" = c.id
+    AND s."canPublish" AND s."endedAt" IS NULL
+"""
+
 # What is due before the window ends is taken only if it can also be finished in it; what is due
 # much later can be prepared now and is handed back. SKIP LOCKED divides the work between dispatchers.
 CLAIM = f"""
@@ -42,32 +65,17 @@ WITH due AS (
     FROM due WHERE p.id = due.id
     RETURNING p.*
 )
-SELECT c.id, c."contentId" AS content_id, c."accountId" AS account_id,
-    c."scheduledJobId" AS scheduled_job_id, c.platform, c.stage, c."leaseToken" AS lease_token,
-    c.revision, c."dueAt" AS due_at, c.priority, c."maxLateness" AS max_lateness, c.attempts,
-    c."confirmPolls" AS confirm_polls, c.options, c."acceptedAt" AS accepted_at,
-    a.status AS account_status, a."platformAccountId" AS platform_account_id,
-    t."deletedAt" IS NOT NULL AS content_deleted, t."filePath" AS media_key,
-    t."fileSize" AS media_size, t."mimeType" AS mime_type, t.duration, t.title,
-    t.description, c."platformPostId" AS platform_post_id,
-    j."bullJobId" AS bull_job_id,
-    s.id AS commit_id, s."handleId" AS commit_handle_id, s."startedAt" AS commit_started_at,
-    s."sendBy" AS commit_send_by, s."sentAt" AS commit_sent_at,
-    (SELECT count(*) FROM publication_steps o WHERE o."publicationId" = c.id
-        AND o."endedAt" IS NULL AND NOT o."canPublish") AS open_steps
-FROM claimed c
-JOIN accounts a ON a.id = c."accountId"
-JOIN contents t ON t.id = c."contentId"
-LEFT JOIN scheduled_jobs j ON j.id = c."scheduledJobId"
-LEFT JOIN publication_steps s ON s."publicationId" = c.id
-    AND s."canPublish" AND s."endedAt" IS NULL
-ORDER BY c.priority DESC, c."dueAt", c.id
+{CLAIMED_VIEW}ORDER BY c.priority DESC, c."dueAt", c.id
 """
 
+# Rows are locked in the order of their ids wherever several are: no two statements deadlock.
 HEARTBEAT = f"""
-UPDATE publications SET "leaseExpiresAt" = {NOW} + CAST(:lease AS interval)
-WHERE "leaseOwner" = :owner
-RETURNING id, "leaseToken" AS lease_token
+WITH mine AS (
+    SELECT id FROM publications WHERE "leaseOwner" = :owner ORDER BY id FOR UPDATE
+)
+UPDATE publications p SET "leaseExpiresAt" = {NOW} + CAST(:lease AS interval)
+FROM mine WHERE p.id = mine.id AND p."leaseOwner" = :owner
+RETURNING p.id, p."leaseToken" AS lease_token
 """
 
 DISPATCHER_HEARTBEAT = f"""
@@ -83,10 +91,6 @@ VALUES (:owner, :kind, :run_id, :instance, :host, :pid, {NOW}, {NOW}, :window_en
 END_DISPATCHER = f"""
 UPDATE dispatchers SET "endedAt" = {NOW}, "heartbeatAt" = {NOW},
     summary = CAST(:summary AS jsonb) WHERE id = :owner
-"""
-
-NARROW_WINDOW = """
-UPDATE dispatchers SET "windowEndsAt" = :window_end WHERE id = :owner
 """
 
 FENCE = '"leaseOwner" = :owner AND "leaseToken" = :token'
@@ -110,7 +114,11 @@ WHERE id = :id AND {FENCE}
 """
 
 RELEASE_ALL = """
-UPDATE publications SET "leaseOwner" = NULL, "leaseExpiresAt" = NULL WHERE "leaseOwner" = :owner
+WITH mine AS (
+    SELECT id FROM publications WHERE "leaseOwner" = :owner ORDER BY id FOR UPDATE
+)
+UPDATE publications p SET "leaseOwner" = NULL, "leaseExpiresAt" = NULL
+FROM mine WHERE p.id = mine.id AND p."leaseOwner" = :owner
 """
 
 BEGIN_STEP = f"""
@@ -140,49 +148,7 @@ UPDATE publication_steps SET "endedAt" = {NOW}, outcome = 'lost'
 WHERE "publicationId" = :id AND "endedAt" IS NULL AND NOT "canPublish"
 """
 
-# `maybe_sent`: a commit on it left us and was not answered by a documented refusal (engine.md R2).
-LOAD_HANDLES = """
-SELECT h.id, h.state, h.revision, h."externalId" AS external_id, h.sealed, h.progress,
-    h."expiresAt" AS expires_at,
-    EXISTS (SELECT 1 FROM publication_steps s WHERE s."handleId" = h.id AND s."canPublish"
-        AND s.outcome IN ('unknown','not_published','handle_dead')) AS maybe_sent
-FROM handles h WHERE h."publicationId" = :id ORDER BY h."createdAt"
-"""
-
-# How often a handle was asked for in the last 24 h, whatever came of it.
-HANDLE_MAKERS = f"""
-SELECT count(*) AS made FROM publication_steps
-WHERE "publicationId" = :id AND name IN ('init','container','session')
-  AND "startedAt" > {NOW} - interval '24 hours'
-"""
-
-DROP_ACTIVE_HANDLE = f"""
-UPDATE handles h SET state = :state, "updatedAt" = {NOW}
-FROM publications p
-WHERE h."publicationId" = :id AND h.state = 'active' AND p.id = h."publicationId"
-  AND p."leaseOwner" = :owner AND p."leaseToken" = :token
-"""
-
-# Fenced: a dispatcher that lost its lease stores no handle.
-OPEN_HANDLE = f"""
-INSERT INTO handles (id, "publicationId", "accountId", platform, state, revision, "externalId",
-    sealed, progress, "expiresAt", "createdAt", "updatedAt")
-SELECT :handle_id, p.id, p."accountId", p.platform, 'active', p.revision, :external_id, :sealed,
-    CAST(:progress AS jsonb), :expires_at, {NOW}, {NOW}
-FROM publications p WHERE p.id = :id AND {FENCE}
-RETURNING id
-"""
-
-SAVE_HANDLE = f"""
-UPDATE handles h SET "externalId" = :external_id, sealed = :sealed,
-    progress = CAST(:progress AS jsonb), "expiresAt" = :expires_at, "updatedAt" = {NOW}
-FROM publications p
-WHERE h.id = :handle_id AND p.id = h."publicationId"
-  AND p."leaseOwner" = :owner AND p."leaseToken" = :token
-RETURNING h.id
-"""
-
-# Opens the ledger rows of many commits in one transaction, some 0.3 s before their instant. The row
+# Opens the ledger rows of many commits in one transaction, some 0.5 s before their instant. The row
 # lock is the one that edit, move, cancel and pause take too (R6). ON CONFLICT DO NOTHING: the partial
 # unique indexes refuse a second open commit of a publication or of an Instagram account.
 OPEN_COMMITS = f"""

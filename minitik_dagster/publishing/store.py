@@ -28,6 +28,7 @@ _FIELDS = {
     "acceptedAt": "timestamp",
     "committedAt": "timestamp",
     "publishedAt": "timestamp",
+    "rolledBackAt": "timestamp",
     "platformPostId": "text",
     "permalink": "text",
     "confirmPolls": "integer",

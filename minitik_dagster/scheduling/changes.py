@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Account, Content, Publication, ScheduledJob
 from minitik_dagster.db.stages import FINAL, STATUS_OF, Stage
-from minitik_dagster.db.types import JobPriority, to_db
+from minitik_dagster.db.types import JobPriority
 from minitik_dagster.errors import (
     FieldProblem,
     InvalidInputError,
@@ -22,13 +22,15 @@ from minitik_dagster.errors import (
     StateConflictError,
 )
 from minitik_dagster.scheduling.choices import check_shape, resolve_options
+from minitik_dagster.scheduling.discard_queries import DROP_HANDLES
+from minitik_dagster.scheduling.discards import Undone
 from minitik_dagster.scheduling.instants import ZonedInstant, check_window
 from minitik_dagster.scheduling.jobs import find_job
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import LOCK_CONTENT, ROLL_UP_CONTENT, ROLL_UP_JOB
 from minitik_dagster.scheduling.schedule import database_now, notify_if_soon
 
-_CHANGEABLE: Final = frozenset(
+CHANGEABLE: Final = frozenset(
     {
         Stage.SCHEDULED,
         Stage.PREPARING,
@@ -54,12 +56,6 @@ _OPEN_COMMITS: Final = text(
     WHERE "publicationId" = ANY(:ids) AND "canPublish" AND "endedAt" IS NULL
     """
 )
-_DROP_HANDLES: Final = text(
-    """
-    UPDATE handles SET state = 'dropped', "updatedAt" = :now
-    WHERE "publicationId" = ANY(:ids) AND state = 'active'
-    """
-)
 # What the content still waits for; empty when nothing is left.
 _NEXT_DUE: Final = text(
     """
@@ -81,18 +77,28 @@ class Change:
     options: dict[str, Any] | None = None
 
 
-def cancel(session: Session, user_id: str | None, job_id: str) -> None:
+def cancel(session: Session, user_id: str | None, job_id: str) -> tuple[Undone, ...]:
     """Cancel what of a job has not been sent; the caller's transaction commits it.
 
-    `user_id` None is an operator, who may cancel anybody's.
+    `user_id` None is an operator, who may cancel anybody's. Returns what becomes of what was prepared.
 
     Raises NotFoundError, and StateConflictError when something is being sent or nothing is left.
     """
     job, publications = _locked(session, user_id, job_id)
     waiting = [item for item in publications if Stage(item.stage or "") not in FINAL]
     changeable = _require_changeable(session, waiting or publications)
+    undone = withdraw(session, changeable)
+    _roll_up(session, job)
+    return undone
+
+
+def withdraw(session: Session, publications: Sequence[Publication]) -> tuple[Undone, ...]:
+    """Cancel publications that stand at CHANGEABLE, have no open commit and are locked by the caller.
+
+    Rolling up is the caller's. Returns what becomes of what was prepared.
+    """
     now = database_now(session)
-    for item in changeable:
+    for item in publications:
         _take_back(item, now)
         item.stage = Stage.CANCELLED.value
         item.status = STATUS_OF[Stage.CANCELLED]
@@ -100,14 +106,15 @@ def cancel(session: Session, user_id: str | None, job_id: str) -> None:
         item.error_code = "cancelled"
         item.error_fix = None
         item.hold_reason = None
-    session.flush()
-    session.execute(_DROP_HANDLES, {"ids": [item.id for item in changeable], "now": to_db(now)})
-    _roll_up(session, job)
+    return _undo(session, publications)
 
 
-def change(session: Session, user_id: str | None, job_id: str, wanted: Change) -> None:
+def change(
+    session: Session, user_id: str | None, job_id: str, wanted: Change
+) -> tuple[Undone, ...]:
     """Move a job, or change its priority, lateness or options; all of its posts or none.
 
+    Returns what becomes of what was prepared: it is not used any more.
     Raises NotFoundError, InvalidInputError (a past instant, bad options), RuleRefusedError, and
     StateConflictError when one of its posts has been sent, is being sent, or has ended.
     """
@@ -134,9 +141,10 @@ def change(session: Session, user_id: str | None, job_id: str, wanted: Change) -
             item.max_lateness = int(wanted.max_lateness.total_seconds())
     if wanted.options is not None:
         _new_options(session, content, changeable, wanted.options)
-    session.flush()
+    undone = _undo(session, changeable)
     _roll_up(session, job)
     notify_if_soon(session, job.scheduled_at, now)
+    return undone
 
 
 def _locked(
@@ -166,18 +174,30 @@ def _require_changeable(
 ) -> Sequence[Publication]:
     """Return the publications if each may be changed; StateConflictError saying why not."""
     ids = [item.id for item in publications]
-    being_sent = set(session.execute(_OPEN_COMMITS, {"ids": ids}).scalars())
+    being_sent = open_commits(session, ids)
     for item in publications:
         stage = Stage(item.stage or "")
         if item.id in being_sent and stage is not Stage.UNKNOWN:
             stage = Stage.COMMITTING
-        if item.id in being_sent or stage not in _CHANGEABLE:
+        if item.id in being_sent or stage not in CHANGEABLE:
             raise StateConflictError(
                 f"the post on {item.platform.value} account {item.account_id} is "
                 f"{_SAYING.get(stage, stage.value)}; nothing was changed",
                 state=stage.value,
             )
     return publications
+
+
+def open_commits(session: Session, publication_ids: Sequence[str]) -> set[str]:
+    """Return which of these publications have a commit step without an end."""
+    return set(session.execute(_OPEN_COMMITS, {"ids": list(publication_ids)}).scalars())
+
+
+def _undo(session: Session, publications: Sequence[Publication]) -> tuple[Undone, ...]:
+    """Drop what was prepared, with the note to discard it where that needs a call."""
+    session.flush()
+    rows = session.execute(text(DROP_HANDLES), {"ids": [item.id for item in publications]})
+    return tuple(Undone.of(row) for row in rows.mappings())
 
 
 def _take_back(item: Publication, now: datetime) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Account, Content
@@ -25,10 +25,10 @@ from minitik_dagster.media.facts import MediaFacts
 from minitik_dagster.media.verdicts import judge
 from minitik_dagster.platforms.limits import MEDIA_LIMITS
 from minitik_dagster.scheduling.choices import check_shape, resolve_options, unused_platforms
+from minitik_dagster.scheduling.duplicates import duplicates
 from minitik_dagster.scheduling.tiers import pending_problem
 
 MAX_ACCOUNTS: Final = 100
-DUPLICATE_WINDOW_HOURS: Final = 72
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -129,11 +129,17 @@ def examine(session: Session, wish: Wish, due_at: datetime) -> Examination:
     if not found.invalid:
         _resolve(wish, found.content, accounts, found)
     _check_media(found.content, accounts, found)
-    if not wish.allow_duplicate:
-        found.refused.extend(_duplicates(session, wish, found.content))
+    # Said in any case; it stands against the wish only where it was not allowed.
+    told = found.warnings if wish.allow_duplicate else found.refused
+    captions = {target.account.id: _caption(target) for target in found.targets}
+    told.extend(duplicates(session, found.content, [a.id for a in accounts], captions, due_at))
     if (problem := pending_problem(session, wish.user_id)) is not None:
         found.refused.append(problem)
     return found
+
+
+def _caption(target: Target) -> str:
+    return str(target.options.get("caption") or "")
 
 
 def _short(value: str) -> str:
@@ -259,43 +265,3 @@ def _check_media(content: Content, accounts: list[Account], found: Examination) 
             )
             for w in verdict.warnings
         )
-
-
-# Pending, or sent within the window, or taken back but still public. Rows of the old system have no
-# stage: there only the ones not finished count.
-_DUPLICATES = text(
-    """
-    SELECT p."accountId" AS account_id, p.platform, p.stage, p.status, p."dueAt" AS due_at
-    FROM publications p
-    WHERE p."contentId" = :content_id AND p."accountId" = ANY(:account_ids)
-      AND CASE
-        WHEN p.stage IS NULL THEN p.status IN ('QUEUED', 'PUBLISHING')
-        WHEN p.stage IN ('failed', 'cancelled', 'removed') THEN false
-        WHEN p.stage = 'live' THEN p."rolledBackAt" IS NOT NULL
-            OR p."committedAt" > (statement_timestamp() AT TIME ZONE 'UTC')
-                - make_interval(hours => :window_hours)
-        ELSE true END
-    ORDER BY p."accountId", p."createdAt"
-    """
-)
-
-
-def _duplicates(session: Session, wish: Wish, content: Content) -> list[FieldProblem]:
-    rows = session.execute(
-        _DUPLICATES,
-        {
-            "content_id": content.id,
-            "account_ids": [item for item in wish.account_ids if is_id(item)],
-            "window_hours": DUPLICATE_WINDOW_HOURS,
-        },
-    ).mappings()
-    per_account = {row["account_id"]: row for row in rows}
-    return [
-        FieldProblem(
-            "accountIds",
-            f"this content is already {row['stage'] or row['status']} on {row['platform']} account "
-            f"{account_id}",
-            "leave the account out, cancel the other post, or set allowDuplicate",
-        )
-        for account_id, row in per_account.items()
-    ]

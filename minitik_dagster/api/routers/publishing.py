@@ -1,15 +1,20 @@
-"""`/api/publishing`: publish now, check without side effects, follow."""
+"""`/api/publishing`: publish now, check without side effects, follow, roll back."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
 from minitik_dagster.api.auth import Caller, require_scope
-from minitik_dagster.api.dependencies import SessionDep
+from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
-from minitik_dagster.api.schemas.publishing import ProgressAnswer, ValidationAnswer
+from minitik_dagster.api.schemas.publishing import (
+    ProgressAnswer,
+    RolledBackAnswer,
+    ValidationAnswer,
+)
 from minitik_dagster.api.schemas.scheduling import PublishBody, ScheduledJobView, ValidateBody
+from minitik_dagster.publishing.rollback import roll_back
 from minitik_dagster.scheduling.jobs import get_job
 from minitik_dagster.scheduling.progress import content_progress
 from minitik_dagster.scheduling.schedule import publish_now
@@ -52,3 +57,24 @@ def validate_post(body: ValidateBody, caller: Reader, session: SessionDep) -> Va
 def read_publications(content_id: str, caller: Reader, session: SessionDep) -> ProgressAnswer:
     """Follow a content's posts: stage, times, lateness, error, and every step of the ledger."""
     return ProgressAnswer.of(content_progress(session, caller.user_id, content_id))
+
+
+@router.delete("/{content_id}", responses=problems(404, 409))
+def delete_publications(
+    content_id: str, caller: Writer, engine: EngineDep, settings: SettingsDep
+) -> RolledBackAnswer:
+    """Roll a content back: cancel what was not sent, delete what can be deleted, say what cannot.
+
+    Answers within some 20 s; safe to repeat. Nothing is changed while one of its posts is being sent.
+    """
+    actor = f"user {caller.user_id}"
+    done = roll_back(engine, settings, caller.user_id, content_id, actor=actor)
+    return RolledBackAnswer.of(done)
+
+
+@router.post("/{content_id}/rollback", responses=problems(404, 409))
+def rollback_publications(
+    content_id: str, caller: Writer, engine: EngineDep, settings: SettingsDep
+) -> RolledBackAnswer:
+    """Roll a content back, as DELETE does."""
+    return delete_publications(content_id, caller, engine, settings)

@@ -11,6 +11,7 @@ from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.scheduling import (
     ChangeBody,
+    ChangedJobView,
     JobPageView,
     QueueMetricsView,
     ScheduleBody,
@@ -78,18 +79,18 @@ def read_scheduled_job(job_id: str, caller: Reader, session: SessionDep) -> Sche
 @router.patch("/jobs/{job_id}", responses=problems(404, 409, 422))
 def change_scheduled_job(
     job_id: str, body: ChangeBody, caller: Writer, session: SessionDep
-) -> ScheduledJobView:
+) -> ChangedJobView:
     """Move or change a job, up to the commit call: all of its posts or none."""
-    change(session, caller.user_id, job_id, _change_of(body))
-    return ScheduledJobView.of(get_job(session, caller.user_id, job_id))
+    undone = change(session, caller.user_id, job_id, _change_of(body))
+    return ChangedJobView.after(get_job(session, caller.user_id, job_id), undone)
 
 
 @router.delete("/{job_id}", responses=problems(404, 409))
 @router.delete("/jobs/{job_id}", responses=problems(404, 409))
-def cancel_scheduled_job(job_id: str, caller: Writer, session: SessionDep) -> ScheduledJobView:
-    """Cancel what of a job has not been sent."""
-    cancel(session, caller.user_id, job_id)
-    return ScheduledJobView.of(get_job(session, caller.user_id, job_id))
+def cancel_scheduled_job(job_id: str, caller: Writer, session: SessionDep) -> ChangedJobView:
+    """Cancel what of a job has not been sent, and undo what was prepared for it."""
+    undone = cancel(session, caller.user_id, job_id)
+    return ChangedJobView.after(get_job(session, caller.user_id, job_id), undone)
 
 
 def _change_of(body: ChangeBody) -> Change:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from minitik_dagster.api.schemas.base import FieldView, Instant, View
 from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import ContentStatus, Platform, PublicationStatus
+from minitik_dagster.publishing.rollback import Outcome, RolledBack
 from minitik_dagster.scheduling.progress import ContentProgress, PublicationView, StepView
 from minitik_dagster.scheduling.rules import Examination
 
@@ -150,3 +151,27 @@ class ValidationAnswer(View):
                 for target in found.targets
             ],
         )
+
+
+class RolledBackPostAnswer(View):
+    """What became of one post. `manual`: it stays public until a person follows `instruction`."""
+
+    id: str
+    account_id: str
+    platform: Platform
+    outcome: Outcome
+    instruction: str | None
+    permalink: str | None
+
+
+class RolledBackAnswer(View):
+    """A content after a rollback: DRAFT, unless a post is `pending` and the rollback is to be repeated."""
+
+    content_id: str
+    status: ContentStatus
+    publications: list[RolledBackPostAnswer]
+
+    @classmethod
+    def of(cls, done: RolledBack) -> Self:
+        """Show what a rollback did."""
+        return cls.model_validate(done, from_attributes=True)

@@ -1,5 +1,6 @@
 """Bodies of `/api/scheduling`."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from math import ceil
 from typing import Annotated, Any, Self
@@ -11,6 +12,7 @@ from minitik_dagster.db.models import Publication
 from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import JobPriority, JobStatus, Platform, PublicationStatus
 from minitik_dagster.scheduling.counts import Queue, QueueMetrics
+from minitik_dagster.scheduling.discards import Undone
 from minitik_dagster.scheduling.instants import Disambiguation, ZonedInstant, resolve
 from minitik_dagster.scheduling.jobs import JobPage, JobView
 from minitik_dagster.scheduling.rules import Wish
@@ -157,6 +159,26 @@ class ScheduledJobView(View):
         """Show a job that was just made, with what its creator should know."""
         view = cls.of(JobView(made.job, made.publications))
         return view.model_copy(update={"warnings": [FieldView.of(w) for w in made.warnings]})
+
+
+class UndoneView(View):
+    """What becomes of what was prepared for a post, in plain words."""
+
+    publication_id: str
+    platform: Platform
+    text: str
+
+
+class ChangedJobView(ScheduledJobView):
+    """A job after it was moved, changed or cancelled; `undone` tells of what was prepared for it."""
+
+    undone: list[UndoneView] = Field(default_factory=list)
+
+    @classmethod
+    def after(cls, view: JobView, undone: Iterable[Undone]) -> Self:
+        """Show a job and what becomes of its preparation."""
+        told = [UndoneView.model_validate(item, from_attributes=True) for item in undone]
+        return cls.of(view).model_copy(update={"undone": told})
 
 
 class JobPageView(View):
