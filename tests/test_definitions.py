@@ -13,9 +13,11 @@ from dagster import (
     RunRequest,
     SensorResult,
     SkipReason,
+    build_schedule_context,
     build_sensor_context,
 )
 
+from minitik_dagster.assets.reconciled_publications import DAYS
 from minitik_dagster.definitions import defs
 from minitik_dagster.publishing.due import PER_SHARD, Waiting
 from minitik_dagster.resources.database import DatabaseResource
@@ -24,10 +26,22 @@ from minitik_dagster.settings import Settings
 
 # A rename shows here, in review: operators' bookmarks, tags and alerts name these.
 EXPECTED: dict[str, Any] = {
-    "assets": ["publications"],
-    "jobs": ["publish_due_posts", "replay_dead_letters"],
-    "schedules": [],
-    "sensors": {"due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1}},
+    "assets": ["publications", "reconciled_publications"],
+    "checks": ["no_double_post", "nothing_overdue", "nothing_stuck", "nothing_unknown"],
+    "jobs": [
+        "check_publications",
+        "publish_due_posts",
+        "reconcile_publications",
+        "replay_dead_letters",
+    ],
+    "schedules": {
+        "check_publications_every_15_minutes": "*/15 * * * *",
+        "reconcile_yesterday_and_today": "20 * * * *",
+    },
+    "sensors": {
+        "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
+        "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
+    },
     "resources": ["database", "settings"],
 }
 
@@ -44,7 +58,8 @@ repository = defs.get_repository_def()
 print(json.dumps({
     "assets": sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()),
     "jobs": sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
-    "schedules": sorted(item.name for item in repository.schedule_defs),
+    "checks": sorted(key.name for key in repository.asset_graph.asset_check_keys),
+    "schedules": {item.name: item.cron_schedule for item in repository.schedule_defs},
     "sensors": {
         item.name: {
             "jobs": sorted(target.job_name for target in item.targets),
@@ -97,7 +112,29 @@ def test_every_definition_tells_what_it_is_for() -> None:
 def test_publications_cannot_be_materialized_by_hand() -> None:
     """Its events come from dispatchers; "Materialize" must not start one."""
     graph = defs.get_repository_def().asset_graph
-    assert not graph.materializable_asset_keys
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == {
+        "reconciled_publications"
+    }
+
+
+def test_yesterday_and_today_are_reconciled_each_hour() -> None:
+    """Today has a partition too, and a run key of its own each hour."""
+    repository = defs.get_repository_def()
+    schedule = repository.get_schedule_def("reconcile_yesterday_and_today")
+    with DagsterInstance.ephemeral() as instance:
+        context = build_schedule_context(
+            instance=instance,
+            repository_def=repository,
+            scheduled_execution_time=datetime(2026, 3, 1, 0, 20, tzinfo=UTC),
+        )
+        requests = schedule.evaluate_tick(context).run_requests or []
+    assert [request.partition_key for request in requests] == ["2026-02-28", "2026-03-01"]
+    assert len({request.run_key for request in requests}) == 2
+
+
+def test_today_can_be_reconciled() -> None:
+    """`end_offset`: without it today's partition would come tomorrow."""
+    assert f"{datetime.now(UTC):%Y-%m-%d}" == DAYS.get_last_partition_key()
 
 
 def test_a_publish_run_is_never_retried_by_dagster() -> None:

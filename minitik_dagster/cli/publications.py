@@ -1,5 +1,7 @@
 """`minitik publications` and `minitik reviews`: one post's story, and what waits for a person."""
 
+import asyncio
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the sub-commands."""
     group = typer.Typer(no_args_is_help=True, help="Posts and their step histories.")
     group.command("show")(show)
+    group.command("reconcile")(reconcile_them)
     group.command("rollback")(rollback)
     app.add_typer(group, name="publications")
     reviews = typer.Typer(no_args_is_help=True, help="Posts no platform can answer for.")
@@ -114,6 +117,42 @@ def rollback(
         listing(rows, as_json=False, empty="the content has no posts")
         say(f"{content_id}: {done.status.value}")
     return int(any(post.outcome is Outcome.PENDING for post in done.publications))
+
+
+def reconcile_them(
+    publication_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="These publications.")
+    ] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="All that was due on this UTC day."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the platforms about what is not settled and repair the rows; publishes nothing."""
+    from minitik_dagster.db.models import Publication
+    from minitik_dagster.errors import NotFoundError
+    from minitik_dagster.logs import configure_logging
+    from minitik_dagster.publishing.day_reconciler import DayScope, reconcile
+    from minitik_dagster.settings import load_settings
+
+    if bool(publication_ids) is (day is not None):
+        raise typer.BadParameter("give publications' ids, or --day YYYY-MM-DD")
+    with transaction() as session:
+        for publication_id in publication_ids or ():
+            if session.get(Publication, publication_id) is None:
+                raise NotFoundError(f"no publication {publication_id}")
+    scope = DayScope.day(day.date()) if day else DayScope(ids=tuple(publication_ids or ()))
+    settings = load_settings()
+    configure_logging(settings)
+    report = asyncio.run(reconcile(settings, scope))
+    if as_json:
+        differences = [vars(item) for item in report.differences]
+        as_object({**report.metadata(), "differences": differences})
+        return
+    listing([vars(item) for item in report.differences], as_json=False, empty="nothing to repair")
+    if report.busy or report.unanswered:
+        say(f"{report.busy} are in a dispatcher's hands, {report.unanswered} got no answer")
 
 
 def list_reviews(as_json: AsJson = False) -> None:

@@ -67,12 +67,12 @@ class Confirmation:
                 finding = Finding(Standing.ACCEPTED, code=error.code)
             polls += 1
             if finding.standing is Standing.LIVE:
-                claim = await self._live(claim, finding, polls, first=not live)
+                claim = await self.became_live(claim, finding, polls, first=not live)
                 live = True
                 if finding.final:
                     return None
             elif finding.standing in {Standing.REJECTED, Standing.DEAD} and not live:
-                await self.endings.fail(claim, _refusal(finding))
+                await self.endings.fail(claim, refusal(finding))
                 return None
             if await self._give_up(claim, live=live):
                 return None
@@ -92,7 +92,13 @@ class Confirmation:
             at = self.endings.clock.now() + _NO_TOKEN_WAIT
             await self.endings.hand_back(claim, claim.stage, at)
 
-    async def _live(self, claim: Claim, finding: Finding, polls: int, *, first: bool) -> Claim:
+    async def became_live(
+        self, claim: Claim, finding: Finding, polls: int, *, first: bool
+    ) -> Claim:
+        """Record that the platform says it is live, with the ids it tells; `first` sets its times.
+
+        The lease is kept while an id is still awaited.
+        """
         bound = await self.endings.bind(claim, finding, "confirm")
         now = self.endings.clock.now()
         next_at: datetime | None = now + self.endings.policy.confirm_delay(polls)
@@ -106,6 +112,7 @@ class Confirmation:
         if first:
             accepted = claim.accepted_at or now
             fields |= {"verifiedAt": to_db(now), "publishedAt": to_db(accepted)}
+            fields |= {"error": None, "errorCode": None, "errorFix": None}
         if bound:
             fields["platformPostId"] = bound[0]
         if finding.permalink:
@@ -140,7 +147,8 @@ class Confirmation:
         return True
 
 
-def _refusal(finding: Finding) -> PlatformError:
+def refusal(finding: Finding) -> PlatformError:
+    """Return the reason of a post that was accepted first and refused afterwards."""
     if finding.error is not None and not isinstance(finding.error, HandleDeadError):
         return finding.error
     reason = finding.error.reason if finding.error else "the platform refused the post afterwards"

@@ -27,6 +27,7 @@ from minitik_dagster.publishing.outbox import Outbox
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
+from minitik_dagster.publishing.windows import WindowReports
 from minitik_dagster.publishing.work import Claim
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class Dispatcher:
     _to_release: dict[str, int] = field(default_factory=dict)
     _draining: asyncio.Event = field(default_factory=asyncio.Event)
     _window_end: datetime | None = None
+    _reports: WindowReports | None = None
 
     def drain(self) -> None:
         """Stop claiming; finish and record what is being sent; give the rest back."""
@@ -82,6 +84,7 @@ class Dispatcher:
             asyncio.create_task(self._clock_samples()),
             asyncio.create_task(self.listener.run()),
             asyncio.create_task(self.carrier.watch.run()),
+            asyncio.create_task(self._windows()),
             asyncio.create_task(self.carrier.pauses.run()),
             asyncio.create_task(self.outbox.run()),
         ]
@@ -225,6 +228,12 @@ class Dispatcher:
             with contextlib.suppress(DBAPIError):
                 await self.clock.sample()
 
+    async def _windows(self) -> None:
+        """A run of Dagster's is one window and reports it itself; a resident one has many."""
+        if self.kind == "resident":
+            self._reports = WindowReports(self.store, self.clock, self.tally)
+            await self._reports.run()
+
     async def _wind_up(self) -> None:
         """Let open commits finish and be recorded; cancel the rest; give the leases back."""
         tasks = [task for _, task in self._tasks.values()]
@@ -238,6 +247,9 @@ class Dispatcher:
 
     async def _sign_off(self) -> dict[str, Any]:
         summary = self.tally.summary()
+        if self._reports is not None:
+            with contextlib.suppress(DBAPIError):
+                await self._reports.close()
         with contextlib.suppress(DBAPIError):
             await self.store.rows(
                 queries.END_DISPATCHER, owner=self.store.owner, summary=json.dumps(summary)

@@ -1,6 +1,7 @@
 """What one dispatcher did: counts, lateness and failures, for its summary."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -65,13 +66,25 @@ class Tally:
 
     def failures_table(self) -> str:
         """Return the failures as a Markdown table."""
-        if not self.failures:
-            return "No failures."
-        lines = ["| publication | platform | code | reason |", "|---|---|---|---|"]
-        for item in self.failures:
-            reason = item.reason.replace("|", "\\|").replace("\n", " ")
-            lines.append(f"| {item.publication_id} | {item.platform} | {item.code} | {reason} |")
-        return "\n".join(lines)
+        return failures_table(self.failures)
+
+    def begin_anew(self) -> None:
+        """Forget what was counted: another window begins."""
+        self.outcomes.clear()
+        self.lateness_ms.clear()
+        self.failures.clear()
+        self.claimed = 0
+
+
+def failures_table(failures: Sequence[Failure]) -> str:
+    """Return failures as a Markdown table."""
+    if not failures:
+        return "No failures."
+    lines = ["| publication | platform | code | reason |", "|---|---|---|---|"]
+    for item in failures:
+        reason = item.reason.replace("|", "\\|").replace("\n", " ")
+        lines.append(f"| {item.publication_id} | {item.platform} | {item.code} | {reason} |")
+    return "\n".join(lines)
 
 
 def percentile(values: list[float], percent: float) -> float | None:
