@@ -8,6 +8,7 @@ import pytest
 from dagster import DagsterInstance
 from sqlalchemy import text
 
+from minitik_dagster.assets.reconciled_publications import RECONCILED_KEY
 from minitik_dagster.db.types import Platform
 from minitik_dagster.definitions import defs
 from minitik_dagster.local.workbench import Video, Workbench
@@ -177,3 +178,21 @@ def test_a_partition_of_the_asset_reconciles_its_day(workbench: Workbench) -> No
     assert event.metadata["repaired"].value == 1
     assert ids[0] in str(event.metadata["differences"].value)
     assert {row.stage for row in workbench.rows(ids)} == {"live"}
+
+
+def test_a_backfill_over_a_range_is_one_run_and_covers_every_day(workbench: Workbench) -> None:
+    """A month to a run: each day's partition is materialized, whatever it holds."""
+    today = workbench.now().date()
+    days = [f"{today - timedelta(days=ago):%Y-%m-%d}" for ago in (2, 1, 0)]
+    tags = {
+        "dagster/asset_partition_range_start": days[0],
+        "dagster/asset_partition_range_end": days[-1],
+    }
+    with DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_job_def("reconcile_publications")
+        done = job.execute_in_process(instance=instance, tags=tags)
+        events = done.asset_materializations_for_node("reconciled_publications")
+        assert sorted(str(event.partition) for event in events) == days
+        policy = job.asset_layer.get(RECONCILED_KEY).backfill_policy
+    assert policy is not None
+    assert policy.max_partitions_per_run == 31
