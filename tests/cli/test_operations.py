@@ -68,6 +68,26 @@ def test_a_publication_is_shown_with_its_stage_and_steps(
     assert "no publication" in minitik.refused("publications", "show", "nothing")
 
 
+def test_a_content_is_rolled_back_after_a_yes(
+    minitik: Command, on_database: Engine, scheduled: tuple[str, str]
+) -> None:
+    """Asked first; then what was not sent is cancelled and the content a draft; safe to repeat."""
+    _, publication = scheduled
+    with on_database.begin() as connection:
+        connection.execute(text("UPDATE settings SET value = '\"live\"' WHERE key = 'world'"))
+        content = connection.execute(text('SELECT "contentId" FROM publications')).scalar_one()
+    assert minitik("publications", "rollback", content).code == 1  # nobody said yes
+    with Session(on_database) as session:
+        assert session.get_one(Publication, publication).stage == "scheduled"
+    done = minitik.good("publications", "rollback", content, "--yes", "--json").data
+    assert (done["contentId"], done["status"]) == (content, "DRAFT")
+    assert [(post["id"], post["outcome"]) for post in done["publications"]] == [
+        (publication, "cancelled")
+    ]
+    assert f"{content}: DRAFT" in minitik.good("publications", "rollback", content, "--yes").out
+    assert "no content" in minitik.refused("publications", "rollback", "nothing", "--yes")
+
+
 def test_a_review_is_listed_and_settled_by_a_persons_word(
     minitik: Command, on_database: Engine, redis_url: str
 ) -> None:

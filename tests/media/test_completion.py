@@ -49,6 +49,7 @@ def test_a_real_video_becomes_a_content_with_facts_thumbnail_and_verdicts(scene:
     assert content.details["width"] == 360
     assert content.details["height"] == 640
     assert content.details["sha256"] == sha256(VIDEO)
+    assert content.details["fingerprint"] == f"sha256:{sha256(VIDEO)}"
     assert content.thumbnail_path == f"thumbnails/{scene.user}/{upload.content_id}/thumbnail.jpg"
     assert scene.store.read(content.thumbnail_path, 0, 3) == b"\xff\xd8\xff"
     assert httpx2.get(scene.store.presign_get(upload.key)).content == VIDEO
@@ -65,6 +66,26 @@ def test_several_parts_become_one_file(scene: Scene) -> None:
         etags[chunk.number] = answer.headers["ETag"]
     scene.completion.complete(scene.user, upload.upload_id, etags)
     assert httpx2.get(scene.store.presign_get(upload.key)).content == LARGE
+
+
+def test_a_file_too_large_to_be_hashed_is_told_again_by_its_size_and_the_stores_digest(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes in the same parts have the same fingerprint, one changed byte another."""
+    monkeypatch.setattr("minitik_dagster.media.probe.SHA256_UP_TO_BYTES", 1_000)
+
+    def fingerprint(data: bytes) -> str | None:
+        upload = scene.begin(len(data))
+        scene.send(upload, data)
+        facts = scene.completion.complete(scene.user, upload.content_id).facts
+        assert facts.sha256 is None
+        return facts.same_file
+
+    first, again = fingerprint(LARGE), fingerprint(LARGE)
+    assert first is not None
+    assert first.startswith(f"s3:{len(LARGE)}:")
+    assert again == first
+    assert fingerprint(LARGE[:-1] + b"x") != first
 
 
 def test_completing_again_answers_the_same(scene: Scene) -> None:
