@@ -1,6 +1,7 @@
 """The SQL of dead letters: written with the failure, read, judged, resolved."""
 
 from minitik_dagster.publishing.queries import NOW
+from minitik_dagster.scheduling.discard_queries import NOTE_DISCARDS
 
 # The whole story in the transaction that fails the publication: its ledger with the platform's codes,
 # request ids and words. Answers stand in the ledger redacted already.
@@ -136,9 +137,14 @@ WHERE "publicationId" = :publication_id AND "canPublish" AND "endedAt" IS NULL
 
 # The handle that is asked about is the active one; a later one was never sent and is let go.
 DROP_OTHER_HANDLES = f"""
-UPDATE handles SET state = 'dropped', "updatedAt" = {NOW}
-WHERE "publicationId" = :publication_id AND state = 'active' AND id <> :handle_id
+WITH dropped AS (
+    UPDATE handles SET state = 'dropped', "updatedAt" = {NOW}
+    WHERE "publicationId" = :publication_id AND state = 'active' AND id <> :handle_id
+    RETURNING id, platform, state
+)
+{NOTE_DISCARDS}
 """
+# One that is dead or being discarded is asked about, and never committed again.
 ACTIVATE_HANDLE = f"""
 UPDATE handles SET state = 'active', "updatedAt" = {NOW}
 WHERE id = :handle_id AND state <> 'dead'

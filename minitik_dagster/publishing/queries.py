@@ -276,10 +276,11 @@ WITH held AS (
         detail = COALESCE(s.detail, CAST('{{}}' AS jsonb)) || CAST('{{"via":"reconciler"}}' AS jsonb)
     FROM held h
     WHERE s.id = :step_id AND s."endedAt" IS NULL AND s."publicationId" = h.id
-    RETURNING s."publicationId"
+    RETURNING s."publicationId", s."handleId"
 ), used AS (
+    -- The handle that was asked about, even one that had been called dead.
     UPDATE handles h SET state = 'used', "updatedAt" = {NOW}
-    FROM ended e WHERE h."publicationId" = e."publicationId" AND h.state = 'active'
+    FROM ended e WHERE h.id = e."handleId"
 )
 UPDATE publications p SET stage = 'confirming', status = 'PUBLISHING',
     "committedAt" = :sent, "acceptedAt" = {NOW}, "nextAttemptAt" = NULL, error = NULL,

@@ -166,6 +166,30 @@ def test_a_post_that_failed_and_is_in_truth_live_is_not_doubled(
     assert again.action is Action.SKIP_LIVE
 
 
+def test_a_post_whose_handle_was_called_dead_and_is_live_is_found_and_not_doubled(
+    workbench: Workbench,
+) -> None:
+    """The lie cost the handle, the next one was refused: the replay asks about the one that was sent."""
+    workbench.sandbox.add_fault(
+        platform="youtube",
+        operation="session",
+        kind="status",
+        status=400,
+        code="badRequest",
+        skip=1,
+    )
+    lie = {"kind": "error-after", "status": 404, "code": "videoNotFound"}
+    video, _, ids = failed(workbench, fault=lie)
+    assert len(workbench.public_posts(video)) == 1
+    assert [name for name, _ in steps(workbench, ids)] == ["session", "upload", "commit", "session"]
+    assert run_replay(workbench, Selection(code="badRequest")).counts == {"reconcile": 1}
+    run_until(workbench, ids, all_at("live"), seconds=45)
+    assert len(workbench.public_posts(video)) == 1
+    assert commits_seen(workbench, YOUTUBE) == 1
+    with workbench.engine.connect() as connection:
+        assert list(connection.execute(text("SELECT state FROM handles")).scalars()) == ["used"]
+
+
 def test_a_refused_commit_that_did_nothing_is_asked_about_and_sent_on_the_same_handle(
     workbench: Workbench,
 ) -> None:
