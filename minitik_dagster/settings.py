@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     minitik_settle_instagram_seconds: float = Field(default=180.0, ge=0)
     minitik_settle_youtube_seconds: float = Field(default=0.0, ge=0)
     minitik_send_deadline_seconds: float = Field(default=5.0, gt=0, le=30)
-    minitik_commit_lead_seconds: float = Field(default=0.3, ge=0, le=2)
+    minitik_commit_lead_seconds: float = Field(default=0.5, ge=0, le=2)
     minitik_hold_seconds: float = Field(default=120.0, ge=5, le=600)
     minitik_window_seconds: float = Field(default=900.0, ge=30)
     minitik_idle_seconds: float = Field(default=120.0, ge=1)

@@ -97,13 +97,19 @@ def make_engine(database_url: str, *, pool_size: int = 5, max_overflow: int = 10
     return engine
 
 
-def make_async_engine(database_url: str, *, pool_size: int = 8) -> AsyncEngine:
-    """Make the engine of the asyncio dispatcher. Nothing connects before its first use."""
+def make_async_engine(
+    database_url: str, *, pool_size: int = 8, pool_timeout: float = 30.0
+) -> AsyncEngine:
+    """Make an engine for the asyncio dispatcher. Nothing connects before its first use.
+
+    `pool_timeout` is how many seconds a statement may wait for one of the connections.
+    """
     target = parse_database_url(database_url)
     engine = create_async_engine(
         target.url,
         pool_size=min(pool_size, target.connection_limit or pool_size),
         max_overflow=0,
+        pool_timeout=pool_timeout,
         pool_pre_ping=False,
         connect_args=_connect_args(target),
     )

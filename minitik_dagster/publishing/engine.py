@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import SystemRandom
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import structlog
@@ -56,6 +56,29 @@ ON CONFLICT (key) DO NOTHING
 """
 
 
+@dataclass(frozen=True)
+class _Lanes:
+    """Two pools of connections: a thousand posts that prepare or confirm keep no commit waiting.
+
+    `control`: claims, heartbeats, the clock, the commits' ledger. `work`: everything a single post does;
+    there a statement may wait long for its turn.
+    """
+
+    control: AsyncEngine
+    work: AsyncEngine
+
+    @classmethod
+    def of(cls, database_url: str) -> Self:
+        return cls(
+            make_async_engine(database_url, pool_size=4),
+            make_async_engine(database_url, pool_size=8, pool_timeout=600),
+        )
+
+    async def dispose(self) -> None:
+        await self.control.dispose()
+        await self.work.dispose()
+
+
 async def dispatch(
     settings: Settings,
     *,
@@ -74,42 +97,40 @@ async def dispatch(
     policy = EnginePolicy.from_settings(settings, resident=kind == "resident")
     if window is not None:
         policy = _with_window(policy, window)
-    engine = make_async_engine(settings.require_database_url(), pool_size=10)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        lanes = _Lanes.of(settings.require_database_url())
+        stack.push_async_callback(lanes.dispose)
         instance = settings.minitik_instance or "default"
-        await _admit(engine, settings, instance)
-        async with contextlib.AsyncExitStack() as stack:
-            clients = await stack.enter_async_context(PlatformClients(settings))
-            media_http = await stack.enter_async_context(
-                make_client(connections=policy.uploads_total + 4)
-            )
-            redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-            breaker = await stack.enter_async_context(contextlib.aclosing(Breaker(redis_url)))
-            limiter = await stack.enter_async_context(
-                contextlib.aclosing(Limiter(redis_url, budgets=budgets(settings)))
-            )
-            objects = ObjectStore.from_settings(settings)
-            # The first signature builds a client, a fifth of a second that no loop should wait.
-            await asyncio.to_thread(objects.warm)
-            dispatcher = _assemble(
-                settings,
-                policy,
-                engine,
-                clients,
-                objects,
-                media_http,
-                breaker,
-                limiter,
-                kind,
-                instance,
-            )
-            dispatcher.run_id = run_id
-            dispatcher.on_start = on_start
-            with _draining_on_signals(dispatcher.drain):
-                summary = await dispatcher.run()
-            return summary, dispatcher.tally
-    finally:
-        await engine.dispose()
+        await _admit(lanes.control, settings, instance)
+        clients = await stack.enter_async_context(PlatformClients(settings))
+        media_http = await stack.enter_async_context(
+            make_client(connections=policy.uploads_total + 4)
+        )
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        breaker = await stack.enter_async_context(contextlib.aclosing(Breaker(redis_url)))
+        limiter = await stack.enter_async_context(
+            contextlib.aclosing(Limiter(redis_url, budgets=budgets(settings)))
+        )
+        objects = ObjectStore.from_settings(settings)
+        # The first signature builds a client, a fifth of a second that no loop should wait.
+        await asyncio.to_thread(objects.warm)
+        dispatcher = _assemble(
+            settings,
+            policy,
+            lanes,
+            clients,
+            objects,
+            media_http,
+            breaker,
+            limiter,
+            kind,
+            instance,
+        )
+        dispatcher.run_id = run_id
+        dispatcher.on_start = on_start
+        with _draining_on_signals(dispatcher.drain):
+            summary = await dispatcher.run()
+        return summary, dispatcher.tally
 
 
 def run_resident(settings: Settings, *, seconds: float | None = None) -> int:
@@ -151,7 +172,7 @@ async def _admit(engine: AsyncEngine, settings: Settings, instance: str) -> None
 def _assemble(
     settings: Settings,
     policy: EnginePolicy,
-    engine: AsyncEngine,
+    lanes: _Lanes,
     clients: PlatformClients,
     objects: ObjectStore,
     media_http: httpx2.AsyncClient,
@@ -163,13 +184,14 @@ def _assemble(
     url = settings.require_database_url()
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     vault = Vault.from_settings(settings)
-    store = Store(engine, new_id())
-    clock = DatabaseClock(engine)
+    owner = new_id()
+    control, work = Store(lanes.control, owner), Store(lanes.work, owner)
+    clock = DatabaseClock(lanes.control)
     tally = Tally()
-    endings = Endings(store, clock, policy, tally, SystemRandom())
-    watch = BreakerWatch(store, breaker)
-    pauses = PauseWatch(store)
-    committer = Committer(store, clock, policy, vault, watch, pauses)
+    endings = Endings(work, clock, policy, tally, SystemRandom())
+    watch = BreakerWatch(control, breaker)
+    pauses = PauseWatch(control)
+    committer = Committer(control, clock, policy, vault, watch, pauses)
 
     def media(claim: Claim) -> StoredMedia:
         assert claim.media_key is not None
@@ -211,18 +233,18 @@ def _assemble(
     if direct is None and not parse_database_url(url).pooled:
         direct = url
     return Dispatcher(
-        store=store,
+        store=control,
         clock=clock,
         policy=policy,
         carrier=carrier,
         tally=tally,
         listener=Listener(direct),
         outbox=Outbox(
-            store=store,
+            store=control,
             clock=clock,
             policy=policy,
             vault=vault,
-            remover=Remover(store, vault, limiter),
+            remover=Remover(work, vault, limiter),
             client=clients.client,
             random=SystemRandom(),
         ),
