@@ -172,6 +172,17 @@ def test_a_dispatcher_killed_in_the_deletion_leaves_it_to_the_next(
         assert "Traceback" not in words
 
 
+def test_a_video_whose_upload_ended_unseen_is_deleted_by_its_session(
+    workbench: Workbench, prepared: str
+) -> None:
+    """The video's id was never stored, as after a kill at that moment: the session names it still."""
+    rows(workbench, 'UPDATE handles SET "externalId" = NULL')
+    with Session(workbench.engine) as session, session.begin():
+        cancel(session, workbench.user_id, job_of(workbench, prepared))
+    run_until(workbench, [prepared], message_done(workbench))
+    assert deletions(workbench) == [204]
+
+
 def note_discard(bench: Workbench) -> None:
     """Write the note for every handle, as dropping them would."""
     rows(

@@ -177,6 +177,24 @@ def test_without_access_a_person_is_told_to_delete_by_hand(workbench: Workbench)
     assert [post.outcome for post in again.publications] == [Outcome.DELETED]
 
 
+def test_a_post_of_the_old_system_is_deleted_by_its_stored_id(workbench: Workbench) -> None:
+    """No stage, no job, no due instant, no handle: the id that the old worker stored is enough."""
+    video, ids = live_on(workbench, YOUTUBE)
+    rows(workbench, 'UPDATE publication_steps SET "handleId" = NULL')
+    rows(workbench, "DELETE FROM handles")
+    rows(
+        workbench,
+        'UPDATE publications SET stage = NULL, "scheduledJobId" = NULL, "dueAt" = NULL, '
+        "options = NULL, priority = NULL",
+    )
+    rows(workbench, "DELETE FROM scheduled_jobs")
+    done = rolled_back(workbench, video.content_id)
+    assert [post.outcome for post in done.publications] == [Outcome.DELETED]
+    assert done.status is ContentStatus.DRAFT
+    assert [row.stage for row in workbench.rows(ids)] == ["removed"]
+    assert public_on(workbench, video) == []
+
+
 def test_a_killed_rollback_goes_on_where_it_was(workbench: Workbench) -> None:
     """`kill -9` between the platform's deletion and the record: the intent stands, repeating ends it."""
     video, ids = live_on(workbench, YOUTUBE)
