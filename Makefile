@@ -8,7 +8,7 @@ STAMP := .venv/.setup-done
 ARGS ?=
 # Tiers that `make test` leaves out: they need minutes or system packages.
 SLOW_TIERS := slow or chaos or browser or pooler
-WORKERS ?= 2
+WORKERS ?= 4
 # The slow tiers wait more than they compute.
 SLOW_WORKERS ?= 4
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet \
