@@ -101,7 +101,7 @@ async def dispatch(
         lanes = _Lanes.of(settings.require_database_url())
         stack.push_async_callback(lanes.dispose)
         instance = settings.minitik_instance or "default"
-        await _admit(lanes.control, settings, instance)
+        await admit(lanes.control, settings, instance)
         clients = await stack.enter_async_context(PlatformClients(settings))
         media_http = await stack.enter_async_context(
             make_client(connections=policy.uploads_total + 4)
@@ -148,7 +148,7 @@ def _with_window(policy: EnginePolicy, window: timedelta) -> EnginePolicy:
     return replace(policy, window=window)
 
 
-async def _admit(engine: AsyncEngine, settings: Settings, instance: str) -> None:
+async def admit(engine: AsyncEngine, settings: Settings, instance: str) -> None:
     """Refuse a database of another version, world or instance before anything is claimed."""
     async with engine.begin() as connection:
         await connection.run_sync(require_schema)
