@@ -36,7 +36,7 @@ from minitik_dagster.publishing.confirmation import Confirmation, refusal
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.day_report import DayReport, Difference
 from minitik_dagster.publishing.endings import Endings
-from minitik_dagster.publishing.engine import admit as admit
+from minitik_dagster.publishing.engine import admit
 from minitik_dagster.publishing.ledger import LedgerDesk, StoredHandle
 from minitik_dagster.publishing.pause_watch import PauseWatch
 from minitik_dagster.publishing.policy import EnginePolicy
