@@ -44,6 +44,7 @@ class User(Base):
     )
     created_at: Mapped[datetime] = mapped_column("createdAt", UtcTimestamp)
     updated_at: Mapped[datetime] = mapped_column("updatedAt", UtcTimestamp)
+    deleted_at: Mapped[datetime | None] = mapped_column("deletedAt", UtcTimestamp)
 
 
 class Session(Base):
@@ -74,6 +75,19 @@ class Account(Base):
     connected_at: Mapped[datetime] = mapped_column("connectedAt", UtcTimestamp)
     last_sync_at: Mapped[datetime | None] = mapped_column("lastSyncAt", UtcTimestamp)
     details: Mapped[Any] = mapped_column("metadata", JSONB, nullable=True)
+    token_version: Mapped[int | None] = mapped_column("tokenVersion", BigInteger)
+    token_issued_at: Mapped[datetime | None] = mapped_column("tokenIssuedAt", UtcTimestamp)
+    refresh_token_expires_at: Mapped[datetime | None] = mapped_column(
+        "refreshTokenExpiresAt", UtcTimestamp
+    )
+    refresh_started_at: Mapped[datetime | None] = mapped_column("refreshStartedAt", UtcTimestamp)
+    refreshed_at: Mapped[datetime | None] = mapped_column("refreshedAt", UtcTimestamp)
+    refresh_failures: Mapped[int | None] = mapped_column("refreshFailures", Integer)
+    refresh_next_at: Mapped[datetime | None] = mapped_column("refreshNextAt", UtcTimestamp)
+    refresh_outcome: Mapped[str | None] = mapped_column("refreshOutcome", Text)
+    probed_at: Mapped[datetime | None] = mapped_column("probedAt", UtcTimestamp)
+    probe_outcome: Mapped[str | None] = mapped_column("probeOutcome", Text)
+    disconnected_at: Mapped[datetime | None] = mapped_column("disconnectedAt", UtcTimestamp)
 
 
 class Content(Base):

@@ -169,6 +169,33 @@ class OAuthState(Base):
     created_at: Mapped[datetime] = mapped_column("createdAt", UtcTimestamp)
     expires_at: Mapped[datetime] = mapped_column("expiresAt", UtcTimestamp)
     consumed_at: Mapped[datetime | None] = mapped_column("consumedAt", UtcTimestamp)
+    account_id: Mapped[str | None] = mapped_column("accountId", Text)
+
+
+class Attempt(Base):
+    """How often a client tried to sign in or to connect within a window."""
+
+    __tablename__ = "attempts"
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    client: Mapped[str] = mapped_column(Text, primary_key=True)
+    window_start: Mapped[datetime] = mapped_column("windowStart", UtcTimestamp, primary_key=True)
+    used: Mapped[int] = mapped_column(Integer)
+
+
+class InboundEvent(Base):
+    """What a platform told us, once per signed body; its payload holds ids and no secrets."""
+
+    __tablename__ = "inbound_events"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    platform: Mapped[Platform] = mapped_column(pg_enum(Platform))
+    event: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(Text)
+    payload: Mapped[Any] = mapped_column(JSONB, nullable=False)
+    received_at: Mapped[datetime] = mapped_column("receivedAt", UtcTimestamp)
+    handled_at: Mapped[datetime | None] = mapped_column("handledAt", UtcTimestamp)
+    outcome: Mapped[str | None] = mapped_column(Text)
 
 
 class Alert(Base):

@@ -1,13 +1,9 @@
-"""Indexes on the old system's tables, built CONCURRENTLY: writers are never blocked.
-
-A build that was interrupted leaves an invalid index; it is dropped and built again, so this step
-can be resumed (PostgreSQL documentation, "CREATE INDEX", building indexes concurrently).
+"""The queue's indexes on the old system's tables.
 
 Revision ID: 0003
 """
 
-from alembic import op
-from sqlalchemy import text
+from minitik_dagster.db.migrations.concurrent import build, drop
 
 revision = "0003"
 down_revision = "0002"
@@ -36,24 +32,8 @@ INDEXES = {
 
 
 def upgrade() -> None:
-    with op.get_context().autocommit_block():
-        for name, definition in INDEXES.items():
-            create = f"CREATE {definition.format(name=name)}"
-            if op.get_context().as_sql:
-                op.execute(create)
-                continue
-            valid = op.get_bind().execute(
-                text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"),
-                {"name": name},
-            )
-            state = valid.scalar_one_or_none()
-            if state is False:
-                op.execute(f"DROP INDEX CONCURRENTLY {name}")
-            if not state:
-                op.execute(create)
+    build(INDEXES)
 
 
 def downgrade() -> None:
-    with op.get_context().autocommit_block():
-        for name in INDEXES:
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    drop(INDEXES)
