@@ -22,6 +22,7 @@ from minitik_dagster.errors import (
     ThrottledError,
 )
 from minitik_dagster.ids import new_id
+from minitik_dagster.notifications.notices import PUBLICATION_REMOVED, QUEUE_NOTICE, notice
 from minitik_dagster.platforms.port import Desk, Finding, PlatformClient, Standing
 from minitik_dagster.publishing import live_queries
 from minitik_dagster.publishing.endings import Endings
@@ -106,16 +107,14 @@ class LiveChecks:
             )
 
     async def _remove(self, claim: Claim, post_id: str, finding: Finding) -> None:
-        detail = json.dumps(
-            {
-                "publicationId": claim.publication_id,
-                "contentId": claim.content_id,
-                "accountId": claim.account_id,
-                "platform": claim.platform.value.lower(),
-                "platformPostId": post_id,
-                "platformCode": finding.code,
-            }
-        )
+        facts = {
+            "publicationId": claim.publication_id,
+            "contentId": claim.content_id,
+            "accountId": claim.account_id,
+            "platform": claim.platform.value.lower(),
+            "platformPostId": post_id,
+            "platformCode": finding.code,
+        }
         await self.endings.store.move(
             claim,
             Stage.REMOVED,
@@ -123,9 +122,9 @@ class LiveChecks:
             also=[
                 (
                     live_queries.REMOVAL_FACT,
-                    {"row_id": new_id(), "id": claim.publication_id, "detail": detail},
+                    {"row_id": new_id(), "id": claim.publication_id, "detail": json.dumps(facts)},
                 ),
-                (live_queries.REMOVAL_NOTICE, {"row_id": new_id(), "detail": detail}),
+                (QUEUE_NOTICE, notice(PUBLICATION_REMOVED, **facts)),
             ],
             nextAttemptAt=None,
             error=f"{claim.platform.value.capitalize()} does not show the post any more",

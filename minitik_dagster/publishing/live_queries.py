@@ -12,8 +12,3 @@ REMOVAL_FACT = f"""
 INSERT INTO audit_log (id, at, actor, action, subject, detail)
 VALUES (:row_id, {NOW}, 'live check', 'publication.removed', :id, CAST(:detail AS jsonb))
 """
-
-REMOVAL_NOTICE = f"""
-INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt")
-VALUES (:row_id, 'publication.removed', CAST(:detail AS jsonb), {NOW}, 0, {NOW})
-"""

@@ -1,0 +1,31 @@
+"""Notices to people: queued in the transaction that makes the fact true, sent from the outbox after it.
+
+A notice is an outbox row whose kind is the event's name and whose payload holds ids and plain words,
+never a token or a text that a person wrote.
+"""
+
+import json
+from typing import Any, Final
+
+from minitik_dagster.ids import new_id
+
+# What happened to an account, and why it cannot publish (payload: userId, accountId, platform,
+# status, reason, heldPosts).
+ACCOUNT_DISCONNECTED: Final = "account.disconnected"
+# A refresh token that will end before its account's next post (payload: userId, accountId, platform,
+# expiresAt, days).
+ACCOUNT_EXPIRES_SOON: Final = "account.expires_soon"
+PUBLICATION_REMOVED: Final = "publication.removed"
+# A sign-in link by e-mail (payload: email, and the link's single-use token sealed by the vault).
+SIGN_IN_LINK: Final = "sign_in.link"
+
+QUEUE_NOTICE: Final = """
+INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt")
+VALUES (:row_id, :kind, CAST(:payload AS jsonb), statement_timestamp() AT TIME ZONE 'UTC', 0,
+    statement_timestamp() AT TIME ZONE 'UTC')
+"""
+
+
+def notice(kind: str, **facts: Any) -> dict[str, str]:
+    """Return the parameters of QUEUE_NOTICE for one event; `facts` are written as they are."""
+    return {"row_id": new_id(), "kind": kind, "payload": json.dumps(facts)}
