@@ -51,10 +51,12 @@ def test_another_schema_is_migrated_and_used(empty_database_url: str, extra: str
                 text("SELECT schemaname FROM pg_tables WHERE tablename = 'publications'")
             ).scalar_one()
             timeout = connection.execute(text("SHOW statement_timeout")).scalar_one()
+            workers = connection.execute(text("SHOW max_parallel_workers_per_gather")).scalar_one()
     finally:
         engine.dispose()
     assert where == "tenant"
     assert timeout == "30s"
+    assert workers == "0", "a worker's start takes longer than our questions"
 
 
 def test_instants_do_not_drift_in_a_server_of_another_zone(database_url: str) -> None:
