@@ -76,7 +76,9 @@ def measure(base: Ground, ticks: int) -> dict[str, Any]:
     with base.bench.engine.connect() as connection:
         found["due query"] = timed(lambda: waiting(connection, lease=lease), ticks)
         found["claim"] = timed(lambda: _claim(connection), ticks)
-        found["next wake"] = timed(lambda: connection.execute(text(queries.NEXT_WAKE)).all(), ticks)
+        found["next wake"] = timed(
+            lambda: connection.execute(text(queries.NEXT_WAKE), {"since": None}).all(), ticks
+        )
     with DagsterInstance.ephemeral() as instance:
 
         def tick() -> None:
@@ -93,7 +95,13 @@ def measure(base: Ground, ticks: int) -> dict[str, Any]:
 def _claim(connection: Connection) -> None:
     claimed = connection.execute(
         text(queries.CLAIM),
-        {"owner": "bench", "lease": timedelta(seconds=30), "window_end": None, "limit": 2000},
+        {
+            "owner": "bench",
+            "lease": timedelta(seconds=30),
+            "window_end": None,
+            "since": None,
+            "limit": 2000,
+        },
     ).all()
     assert claimed == []
     connection.rollback()

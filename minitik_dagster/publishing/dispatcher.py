@@ -23,6 +23,7 @@ from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.carrier import Carrier
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.listener import Listener
+from minitik_dagster.publishing.lookout import Lookout
 from minitik_dagster.publishing.outbox import Outbox
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.store import Store
@@ -54,6 +55,8 @@ class Dispatcher:
     _to_release: dict[str, int] = field(default_factory=dict)
     _draining: asyncio.Event = field(default_factory=asyncio.Event)
     _window_end: datetime | None = None
+    _lookout: Lookout = field(default_factory=Lookout)
+    _since: datetime | None = None
     _reports: WindowReports | None = None
 
     def drain(self) -> None:
@@ -133,13 +136,23 @@ class Dispatcher:
         room = self.policy.claim_limit - len(self._tasks)
         if room <= 0:
             return []
-        rows = await self.store.rows(
-            queries.CLAIM,
-            owner=self.store.owner,
-            lease=self.policy.lease,
-            window_end=to_db(self._window_end) if self._window_end else None,
-            limit=room,
-        )
+        self._since = self._lookout.since(self.clock.now(), notified=self.listener.notified)
+        if self._since is None:
+            self.listener.notified = False
+        try:
+            rows = await self.store.rows(
+                queries.CLAIM,
+                owner=self.store.owner,
+                lease=self.policy.lease,
+                window_end=to_db(self._window_end) if self._window_end else None,
+                since=to_db(self._since) if self._since else None,
+                limit=room,
+            )
+        except DBAPIError:
+            self._lookout.not_all()
+            raise
+        if len(rows) == room:
+            self._lookout.not_all()
         self.tally.claimed += len(rows)
         return [Claim.from_row(row) for row in rows]
 
@@ -183,12 +196,14 @@ class Dispatcher:
         pause = _SOON if claims_made else self.policy.poll
         if not claims_made:
             with contextlib.suppress(DBAPIError):
-                rows = await self.store.rows(queries.NEXT_WAKE)
+                since = to_db(self._since) if self._since else None
+                rows = await self.store.rows(queries.NEXT_WAKE, since=since)
                 wake = rows[0]["wake"] if rows else None
                 if wake is not None:
                     seconds = (wake - to_db(self.clock.now())).total_seconds()
                     pause = min(pause, timedelta(seconds=max(seconds, 0.02)))
-        await self.listener.wait(pause)
+        now = self.clock.now()
+        await self.listener.wait(self._lookout.pause(pause, now, notified=self.listener.notified))
 
     async def _heartbeats(self) -> None:
         while True:

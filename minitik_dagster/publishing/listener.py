@@ -20,6 +20,8 @@ class Listener:
     def __init__(self, direct_url: str | None) -> None:
         self._url = direct_url
         self._event = asyncio.Event()
+        self.notified = False
+        """Something was scheduled, perhaps with a wake that lies in the past; whoever looks clears it."""
 
     def wake(self) -> None:
         """End a wait now."""
@@ -42,6 +44,7 @@ class Listener:
                 ) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     async for _ in connection.notifies():
+                        self.notified = True
                         self._event.set()
             except psycopg.Error as error:
                 _log.info("listen.lost", reason=type(error).__name__)

@@ -41,6 +41,11 @@ LEFT JOIN publication_steps s ON s."publicationId" = c.id
     AND s."canPublish" AND s."endedAt" IS NULL
 """
 
+# Where a scan of the claimable rows begins. While somebody holds a transaction open, the dead versions
+# of all rows that were carried since then stay in the index, and all of them lie before the present: a
+# scan from the beginning would read each of them, each time.
+_SINCE = f"{_WAKE} >= COALESCE(CAST(:since AS timestamp), '-infinity')"
+
 # What is due before the window ends is taken only if it can also be finished in it; what is due
 # much later can be prepared now and is handed back. SKIP LOCKED divides the work between dispatchers.
 CLAIM = f"""
@@ -48,6 +53,7 @@ WITH due AS (
     SELECT p.id FROM publications p
     WHERE {_CLAIMABLE}
       AND {_WAKE} <= {NOW}
+      AND {_SINCE}
       AND (p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})
       AND NOT {HELD_BACK}
       AND (CAST(:window_end AS timestamp) IS NULL
@@ -315,7 +321,7 @@ WHERE "accountId" = :account_id AND "publicationId" <> :id
 
 NEXT_WAKE = f"""
 SELECT min({_WAKE}) AS wake FROM publications p
-WHERE {_CLAIMABLE} AND p."leaseOwner" IS NULL AND NOT {HELD_BACK}
+WHERE {_CLAIMABLE} AND {_SINCE} AND p."leaseOwner" IS NULL AND NOT {HELD_BACK}
 """
 
 # The sensor's question: is any wake reached (or about to be) that no live dispatcher will take?
