@@ -92,7 +92,7 @@ class Stack:
         for server in plan.servers:
             server.launch()
             if server.child is not None:
-                self.supervisor.adopt(server.child, wave=_SERVERS)
+                self.supervisor.adopt(server.child, wave=_SERVERS, again=server.relaunch)
         if plan.postgres is not None:
             for opened in plan.postgres.opened_folders:
                 self._say(f"{opened} is now searchable (o+x): PostgreSQL does not run as root")

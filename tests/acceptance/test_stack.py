@@ -110,23 +110,3 @@ def run(arguments: list[str]) -> "subprocess.CompletedProcess[str]":
 def one_line(text: str) -> str:
     assert len(text.strip().splitlines()) == 1, text
     return text
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_a_part_that_dies_is_named_with_its_log_and_the_rest_is_stopped() -> None:
-    """A stack without its webserver would look alive: it ends instead, and says why."""
-    with home_folder() as home:
-        stack = start_stack(home / "data")
-        try:
-            family = stack.family()
-            victim = next(p for p in family if "dagster_webserver" in " ".join(p.cmdline()))
-            victim.kill()
-            assert stack.process.wait(timeout=60) == 1
-            assert living(family) == []
-            output = (home / "data.out").read_text()
-            assert "minitik: dagster-webserver died" in output
-            assert str(home / "data" / "logs" / "dagster-webserver.log") in output
-        finally:
-            stack.process.kill()
-            stack.process.wait()
