@@ -172,6 +172,18 @@ def test_the_sensor_asks_for_as_many_dispatchers_as_the_work_needs(count: int, s
     assert [request.run_key for request in _requests(found)] == [f"77-{n}" for n in range(shards)]
 
 
+def test_the_sensor_asks_for_one_dispatcher_for_discards_alone() -> None:
+    """What was prepared and is not wanted waits for no post to come along."""
+    found = decide(
+        Waiting(count=0, first_wake=None, first_due=None, discards=9_000),
+        asked_recently=False,
+        tick="5",
+    )
+    assert isinstance(found, SensorResult)
+    [request] = _requests(found)
+    assert request.tags["minitik/discards"] == "9000"
+
+
 def _requests(result: SensorResult) -> list[RunRequest]:
     return list(result.run_requests or [])
 

@@ -26,15 +26,19 @@ _STARTING_SECONDS = 30
 
 def decide(found: Waiting, *, asked_recently: bool, tick: str) -> SensorResult | SkipReason:
     """Turn what waits into run requests; pure, so that it is tested without Dagster."""
-    if found.count == 0:
+    if found.count == 0 and found.discards == 0:
         return SkipReason("nothing is due that no live dispatcher will take")
     if asked_recently:
-        return SkipReason(f"{found.count} waiting; the dispatcher asked for is still starting")
+        waits = found.count + found.discards
+        return SkipReason(f"{waits} waiting; the dispatcher asked for is still starting")
     requests = [
         RunRequest(
             run_key=f"{tick}-{shard}",
             run_config={"ops": {"dispatch_window": {"config": {"shard": shard}}}},
-            tags={"minitik/waiting": str(found.count)},
+            tags={
+                "minitik/waiting": str(found.count),
+                "minitik/discards": str(found.discards),
+            },
         )
         for shard in range(found.shards(MOST_SHARDS))
     ]
