@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from minitik_dagster.db.types import from_db
+from minitik_dagster.db.types import from_db, to_db
 from minitik_dagster.publishing import outbox_queries, queries
 
 # A run takes some 8-12 s to its first line (architecture.md section 2): ask that much ahead.
@@ -55,3 +55,9 @@ def waiting(connection: Connection, *, lease: timedelta) -> Waiting:
         first_wake=from_db(row["first_wake"]) if row["first_wake"] else None,
         first_due=from_db(row["first_due"]) if row["first_due"] else None,
     )
+
+
+def came_and_went(connection: Connection, asked_at: datetime) -> bool:
+    """Whether a Dagster run's dispatcher has begun since `asked_at` and has ended already."""
+    found = connection.execute(text(queries.CAME_AND_WENT), {"asked_at": to_db(asked_at)})
+    return bool(found.scalar_one())
