@@ -7,7 +7,7 @@ STAMP := .venv/.setup-done
 # For example: make test ARGS="-k lease -x"
 ARGS ?=
 # Tiers that `make test` leaves out: they need minutes or system packages.
-SLOW_TIERS := slow or chaos or browser or pooler
+SLOW_TIERS := slow or chaos or gameday or browser or pooler
 WORKERS ?= 4
 # The slow tiers wait more than they compute.
 SLOW_WORKERS ?= 4
@@ -44,15 +44,15 @@ up: $(STAMP) ## The whole stack, staying up until Ctrl-C
 	@exec $(BIN)/minitik up $(ARGS)
 
 test: $(STAMP) ## The test suite (left out: the tiers of test-slow)
-	@echo "make test leaves out the tiers slow, chaos, browser and pooler: make test-slow runs them"
+	@echo "make test leaves out the tiers slow, chaos, gameday, browser and pooler: make test-slow runs them"
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point), browser (Chromium), pooler (PgBouncer)
+test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point), gameday (parts of a stack die), browser (Chromium), pooler (PgBouncer)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  echo "test-slow: the tier browser needs Chromium: apt-get install chromium" >&2; exit 1; }
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { \
 	  echo "test-slow: the tier pooler needs PgBouncer: apt-get install pgbouncer" >&2; exit 1; }
-	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" -n $(SLOW_WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" -n $(SLOW_WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(STAMP) ## Ruff: format and rules
 	@$(BIN)/python -m ruff format --check .

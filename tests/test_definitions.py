@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from dagster import (
     build_schedule_context,
     build_sensor_context,
 )
+from sqlalchemy import text
 
 from minitik_dagster.assets.reconciled_publications import DAYS
 from minitik_dagster.definitions import defs
@@ -170,6 +171,59 @@ def test_the_sensor_asks_for_as_many_dispatchers_as_the_work_needs(count: int, s
     assert isinstance(found, SensorResult)
     assert found.cursor == "77"
     assert [request.run_key for request in _requests(found)] == [f"77-{n}" for n in range(shards)]
+
+
+def test_the_sensor_asks_for_one_dispatcher_for_discards_alone() -> None:
+    """What was prepared and is not wanted waits for no post to come along."""
+    found = decide(
+        Waiting(count=0, first_wake=None, first_due=None, discards=9_000),
+        asked_recently=False,
+        tick="5",
+    )
+    assert isinstance(found, SensorResult)
+    [request] = _requests(found)
+    assert request.tags["minitik/discards"] == "9000"
+
+
+_DISPATCHER = """
+INSERT INTO dispatchers (id, kind, instance, host, pid, "startedAt", "heartbeatAt", "endedAt")
+VALUES ('d', :kind, 'default', 'here', 1, :started, CAST(:started AS timestamp) - interval '1 hour',
+    :ended)
+ON CONFLICT (id) DO UPDATE SET kind = EXCLUDED.kind, "startedAt" = EXCLUDED."startedAt",
+    "endedAt" = EXCLUDED."endedAt"
+"""
+_DISCARD = """
+INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt")
+VALUES ('n', 'discard_handle', '{}', '2026-01-01', 0, '2026-01-01')
+"""
+
+
+def test_a_dispatcher_that_came_and_went_does_not_keep_the_sensor_from_asking_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published now just after a dispatcher's end: the next tick starts one, not the one in 30 s.
+
+    The dispatchers here have been silent for an hour: only what the sensor remembers is asked.
+    """
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    database = DatabaseResource()
+    asked = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=10)
+    with database.connect() as connection:
+        connection.execute(text(_DISCARD))
+
+    def asks_again(kind: str, started_after: int, *, ended: bool) -> bool:
+        started = (asked + timedelta(seconds=started_after)).replace(tzinfo=None)
+        values = {"kind": kind, "started": started, "ended": started if ended else None}
+        with database.connect() as connection:
+            connection.execute(text(_DISPATCHER), values)
+        with DagsterInstance.ephemeral() as instance:
+            context = build_sensor_context(instance=instance, cursor=f"{asked.timestamp():.0f}")
+            return isinstance(due_posts(context, database=database), SensorResult)
+
+    assert asks_again("dagster", 4, ended=True)
+    assert not asks_again("dagster", 4, ended=False), "it lives, or was killed: its lease tells"
+    assert not asks_again("dagster", -60, ended=True), "an earlier one"
+    assert not asks_again("resident", 4, ended=True), "not the run that was asked for"
 
 
 def _requests(result: SensorResult) -> list[RunRequest]:

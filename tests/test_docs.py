@@ -186,3 +186,49 @@ def test_the_markers_that_make_test_leaves_out_are_the_ones_it_names() -> None:
         assert f"not {tier}" in config["addopts"]
         assert re.search(rf"^SLOW_TIERS :=.*\b{tier}\b", makefile, re.MULTILINE)
         assert re.search(rf'echo "make test leaves out.*\b{tier}\b', makefile)
+
+
+# The runbook's table "External Services", as it stands there.
+RUNBOOK_IMPACTS = {
+    "PostgreSQL": "Full outage -- all CRUD operations fail",
+    "Redis": "Publishing queues stall, rate limiting degrades to allow-all",
+    "MongoDB": "Analytics dashboard unavailable, publishing unaffected",
+    "AWS S3": "Upload and content serving fails, existing publishes unaffected",
+    "TikTok API": "TikTok publishes fail, circuit breaker activates after 5 failures",
+    "Instagram API": "Instagram publishes fail, circuit breaker activates after 5 failures",
+    "YouTube API": "YouTube publishes fail, circuit breaker activates after 5 failures",
+}
+OUR_PARTS = {"Dagster's daemon", "the code server", "the webserver", "the API", "a dispatcher"}
+
+
+def _failure_rows() -> list[list[str]]:
+    lines = [line for line in _page("failures.md").splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [row for row in rows if len(row) > 1 and row[0] != "down"]
+
+
+def _tests_of(path: str) -> set[str]:
+    return {
+        node.name
+        for file in sorted((ROOT / "tests").glob(path))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def test_every_row_of_the_runbooks_failure_table_is_compared_and_so_are_our_own_parts() -> None:
+    """Seven rows with the runbook's words, and a row for each part that is ours."""
+    rows = _failure_rows()
+    assert {row[0]: row[1] for row in rows if len(row) == 6} == RUNBOOK_IMPACTS
+    assert {row[0] for row in rows if len(row) == 5} == OUR_PARTS
+    assert all(all(row) for row in rows)
+
+
+def test_every_row_of_the_failure_table_is_shown_by_a_test_that_exists() -> None:
+    """And every outage test is named in the table: none is without its row."""
+    named = {row[0]: set(re.findall(r"`(test_\w+)`", row[-1])) for row in _failure_rows()}
+    assert all(named.values()), named
+    told = set().union(*named.values())
+    assert told <= _tests_of("**/test_*.py"), told - _tests_of("**/test_*.py")
+    outages = _tests_of("publishing/test_outages.py") | _tests_of("acceptance/test_gameday.py")
+    assert outages <= told, outages - told

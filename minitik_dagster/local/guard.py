@@ -21,7 +21,8 @@ GRACE_SECONDS = 8.0
 _POLL_SECONDS = 0.05
 
 
-def _group_lives(pgid: int) -> bool:
+def group_lives(pgid: int) -> bool:
+    """Whether any process of the group still runs; zombies have ended."""
     try:
         os.killpg(pgid, 0)
     except ProcessLookupError:
@@ -61,7 +62,7 @@ def end_groups(groups: dict[int, int], grace_seconds: float = GRACE_SECONDS) -> 
     deadline = time.monotonic() + grace_seconds
     left = set(groups)
     while left and time.monotonic() < deadline:
-        left = {pgid for pgid in left if _group_lives(pgid)}
+        left = {pgid for pgid in left if group_lives(pgid)}
         if left:
             time.sleep(_POLL_SECONDS)
     for pgid in left:

@@ -116,6 +116,7 @@ class ChildProcess:
         self._stop_signal = stop_signal
         self._grace_seconds = grace_seconds
         self._popen: subprocess.Popen[bytes] | None = None
+        self._orphans: list[int] = []
 
     @property
     def pid(self) -> int | None:
@@ -132,7 +133,13 @@ class ChildProcess:
         return self._popen is not None and self._popen.poll() is None
 
     def start(self) -> None:
-        """Start it; its output is appended to the log file."""
+        """Start it, or start it again after it has ended; its output is appended to the log file.
+
+        Children that an earlier life left behind go on (a code server's runs), until `stop`.
+        """
+        if self._popen is not None:
+            self._orphans.append(self._popen.pid)
+        self.forget_ended_groups()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603 - a fixed list of ours, no shell
@@ -176,35 +183,53 @@ class ChildProcess:
 
         A code server's runs hear it directly: they drain while the server waits for them.
         """
-        if self._popen is not None and self._popen.poll() is None:
-            self._signal_group(self._stop_signal)
+        for pgid in self._orphans:
+            _signal_group(pgid, self._stop_signal)
+        if self._popen is not None:
+            _signal(self._popen, self._stop_signal)
 
     def stop(self) -> None:
         """Stop it and everything left of its group; safe to call twice."""
-        popen = self._popen
-        if popen is None:
-            return
-        self.request_stop()
-        try:
-            popen.wait(timeout=self._grace_seconds)
-        except subprocess.TimeoutExpired:
-            self._signal_group(signal.SIGKILL)
-            popen.wait(timeout=10)
+        popen, self._popen = self._popen, None
+        if popen is not None:
+            _signal(popen, self._stop_signal)
+            try:
+                popen.wait(timeout=self._grace_seconds)
+            except subprocess.TimeoutExpired:
+                _signal(popen, signal.SIGKILL)
+                popen.wait(timeout=10)
+            self._orphans.append(popen.pid)
         # Children of the child (a code server's runs) go the same way.
-        guard_program.end_groups({popen.pid: int(signal.SIGTERM)}, grace_seconds=3.0)
-        GUARD.forget(popen.pid)
-        self._popen = None
+        groups, self._orphans = self._orphans, []
+        guard_program.end_groups(dict.fromkeys(groups, int(signal.SIGTERM)), 3.0)
+        for pgid in groups:
+            GUARD.forget(pgid)
 
     def kill(self) -> None:
         """`kill -9` of the whole group, as a crash would; then reap it."""
         if self._popen is None:
             return
-        self._signal_group(signal.SIGKILL)
+        _signal_group(self._popen.pid, signal.SIGKILL)
         self._popen.wait(timeout=10)
         GUARD.forget(self._popen.pid)
         self._popen = None
 
-    def _signal_group(self, number: signal.Signals) -> None:
-        if self._popen is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._popen.pid, number)
+    def forget_ended_groups(self) -> None:
+        """Drop what an earlier life left and has ended: its number may be somebody else's soon.
+
+        Asked often: the kernel keeps a number from others only while somebody is in the group.
+        """
+        for pgid in list(self._orphans):
+            if not guard_program.group_lives(pgid):
+                GUARD.forget(pgid)
+                self._orphans.remove(pgid)
+
+
+def _signal(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if popen.poll() is None:
+        _signal_group(popen.pid, number)
+
+
+def _signal_group(pgid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pgid, number)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from minitik_dagster.local import probes
 from minitik_dagster.local.dagster_home import prepare_dagster_home
 from minitik_dagster.local.data_folder import DataFolder
+from minitik_dagster.local.dead_runs import find_dead_runs
 from minitik_dagster.local.endpoints import Endpoints
 from minitik_dagster.local.environment import control_url
 from minitik_dagster.local.plan import Plan, StackOptions, make_plan
@@ -36,6 +37,8 @@ class Stack:
         self._environ = dict(environ)
         self.folder = DataFolder(options.data_dir)
         self.supervisor = Supervisor(say)
+        self._dead: list[str] = []
+        self._burial: ChildProcess | None = None
 
     def start(self) -> Endpoints:
         """Start all parts and wait until each answers; write endpoints.json.
@@ -65,6 +68,7 @@ class Stack:
             log=code.log,
         )
         self._start_dagster(plan, began, api)
+        self._bury(plan)
         endpoints = Endpoints(
             api=f"http://{LOOPBACK}:{plan.api_port}",
             dagster=f"http://{LOOPBACK}:{plan.web_port}",
@@ -85,6 +89,8 @@ class Stack:
         if self.folder.is_open:
             self.folder.endpoints_file.unlink(missing_ok=True)
         self.supervisor.stop()
+        if self._burial is not None:
+            self._burial.stop()
         self.folder.close()
 
     def _start_servers(self, plan: Plan) -> ChildProcess:
@@ -92,12 +98,13 @@ class Stack:
         for server in plan.servers:
             server.launch()
             if server.child is not None:
-                self.supervisor.adopt(server.child, wave=_SERVERS)
+                self.supervisor.adopt(server.child, wave=_SERVERS, again=server.relaunch)
         if plan.postgres is not None:
             for opened in plan.postgres.opened_folders:
                 self._say(f"{opened} is now searchable (o+x): PostgreSQL does not run as root")
             self._wait_for_server(plan.postgres)
         create_databases(plan)
+        self._dead = self._dead_runs(plan)
         code = self._program(
             plan,
             "code-server",
@@ -109,6 +116,23 @@ class Stack:
             if server is not plan.postgres:
                 self._wait_for_server(server)
         return code
+
+    def _dead_runs(self, plan: Plan) -> list[str]:
+        """Runs that a crash left in progress; asked before the daemon lives, so none of this start."""
+        if plan.postgres is None:
+            return []
+        url = plan.postgres.database_url("dagster")
+        return find_dead_runs(url) if plan.environment["DAGSTER_POSTGRES_URL"] == url else []
+
+    def _bury(self, plan: Plan) -> None:
+        """Have them marked as failed beside the running stack: the start does not wait for it."""
+        if self._dead:
+            self._say(
+                f"Dagster runs that ended with an earlier stack: {len(self._dead)}; marked as failed"
+            )
+            module = ["minitik_dagster.local.dead_runs"]
+            self._burial = self._program(plan, "dead-runs", module, self._dead)
+            self._burial.start()
 
     def _wait_for_server(self, server: EmbeddedServer) -> None:
         self.supervisor.wait_for(

@@ -28,6 +28,21 @@ JOIN handles h ON h.id = c.handle_id
 LEFT JOIN burned b ON b.id = c.handle_id
 """
 
+# The sensor's question: is any discard waiting that no live dispatcher will take? Walks the partial index
+# on dueAt, which holds what is not done only; dispatchers' windows in it are shown within a minute.
+DISCARDS_WAITING = f"""
+SELECT count(*) AS waiting FROM (
+    SELECT 1 FROM outbox o
+    WHERE o."doneAt" IS NULL AND o.kind = '{KIND}'
+      AND o."dueAt" <= {NOW} - CAST(:patience AS interval)
+      AND NOT EXISTS (
+          SELECT 1 FROM dispatchers d
+          WHERE d."endedAt" IS NULL AND d."heartbeatAt" > {NOW} - CAST(:silence AS interval)
+            AND (d."windowEndsAt" IS NULL OR d."windowEndsAt" > {NOW} + interval '20 seconds'))
+    ORDER BY o."dueAt" LIMIT :limit
+) w
+"""
+
 SUBJECT = f"""
 WITH claimed AS (SELECT p.* FROM publications p WHERE p.id = :id)
 {CLAIMED_VIEW}"""

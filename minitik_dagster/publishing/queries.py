@@ -344,6 +344,14 @@ SELECT count(*) AS waiting, min(w.wake) AS first_wake, min(w."dueAt") AS first_d
 ) w
 """
 
+# Has a dispatcher that was asked for come and gone? Then what waits now is not the same dispatcher's.
+CAME_AND_WENT = """
+SELECT EXISTS (
+    SELECT 1 FROM dispatchers d
+    WHERE d.kind = 'dagster' AND d."startedAt" >= :asked_at AND d."endedAt" IS NOT NULL
+) AS gone
+"""
+
 # What an open breaker costs: posts that wait, and how many people they belong to.
 PARKED_COST = """
 SELECT count(*) AS posts, count(DISTINCT a."userId") AS creators

@@ -1,7 +1,7 @@
 """The sensor `due_posts`: starts dispatchers when something is due that no live one will take."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from dagster import (
     DefaultSensorStatus,
@@ -11,10 +11,11 @@ from dagster import (
     SkipReason,
     sensor,
 )
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
-from minitik_dagster.publishing.due import Waiting, waiting
+from minitik_dagster.publishing.due import Waiting, came_and_went, waiting
 from minitik_dagster.publishing.pauses import shelve_due
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.settings import load_settings
@@ -26,15 +27,19 @@ _STARTING_SECONDS = 30
 
 def decide(found: Waiting, *, asked_recently: bool, tick: str) -> SensorResult | SkipReason:
     """Turn what waits into run requests; pure, so that it is tested without Dagster."""
-    if found.count == 0:
+    if found.count == 0 and found.discards == 0:
         return SkipReason("nothing is due that no live dispatcher will take")
     if asked_recently:
-        return SkipReason(f"{found.count} waiting; the dispatcher asked for is still starting")
+        waits = found.count + found.discards
+        return SkipReason(f"{waits} waiting; the dispatcher asked for is still starting")
     requests = [
         RunRequest(
             run_key=f"{tick}-{shard}",
             run_config={"ops": {"dispatch_window": {"config": {"shard": shard}}}},
-            tags={"minitik/waiting": str(found.count)},
+            tags={
+                "minitik/waiting": str(found.count),
+                "minitik/discards": str(found.discards),
+            },
         )
         for shard in range(found.shards(MOST_SHARDS))
     ]
@@ -59,8 +64,15 @@ def due_posts(
         with database.connect() as connection:
             shelve_due(connection)
             found = waiting(connection, lease=timedelta(seconds=settings.minitik_lease_seconds))
+            recently = _asked_recently(connection, context.cursor)
     except DBAPIError as error:
         return SkipReason(f"PostgreSQL does not answer ({type(error.orig).__name__})")
-    now = time.time()
-    recently = bool(context.cursor) and now - float(context.cursor or 0) < _STARTING_SECONDS
-    return decide(found, asked_recently=recently, tick=f"{now:.0f}")
+    return decide(found, asked_recently=recently, tick=f"{time.time():.0f}")
+
+
+def _asked_recently(connection: Connection, cursor: str | None) -> bool:
+    """Whether a run was asked for that may still be starting; one that came and went is not."""
+    asked = float(cursor or 0)
+    if time.time() - asked >= _STARTING_SECONDS:
+        return False
+    return not came_and_went(connection, datetime.fromtimestamp(asked, UTC))

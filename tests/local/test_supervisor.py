@@ -1,4 +1,4 @@
-"""The supervisor waits in words, notices a death, and stops waves in order."""
+"""The supervisor waits in words, starts the dead again, and stops waves in order."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minitik_dagster.local.errors import NotReadyError, PartDiedError
+from minitik_dagster.local.errors import NotReadyError, PartDiedError, PortTakenError
 from minitik_dagster.local.process import ChildProcess
 from minitik_dagster.local.supervisor import StopRequestedError, Supervisor
 
@@ -111,3 +111,143 @@ def test_children_of_a_child_are_stopped_with_it(tmp_path: Path) -> None:
     assert all(
         not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in below
     )
+
+
+class Clock:
+    """Seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ended(process: ChildProcess) -> None:
+    """Wait until the process has ended by itself."""
+    with pytest.raises(PartDiedError):
+        process.wait_until(lambda: False, timeout_seconds=20)
+
+
+def test_a_part_that_dies_is_started_again_and_takes_nothing_down(tmp_path: Path) -> None:
+    """One line names it, its end, its log and the pause; the others keep their process."""
+    said: list[str] = []
+    clock = Clock()
+    supervisor = Supervisor(said.append, clock)
+    other, victim = child("other", SLEEPS, tmp_path), child("victim", SLEEPS, tmp_path)
+    supervisor.start(other, wave=0)
+    supervisor.start(victim, wave=1)
+    try:
+        before, first = other.pid, victim.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        ended(victim)
+        supervisor.look()
+        assert said == [
+            (
+                f"victim died (killed by signal 9); its log: {tmp_path / 'victim.log'}; "
+                "it is started again in 0.5 s"
+            )
+        ]
+        supervisor.look()
+        assert not victim.is_running()
+        clock.now += 0.5
+        supervisor.look()
+        assert victim.is_running()
+        assert (other.pid, victim.pid != first) == (before, True)
+        assert len(said) == 1
+    finally:
+        supervisor.stop()
+    assert not victim.is_running()
+
+
+def test_a_part_that_keeps_dying_is_started_ever_more_rarely_and_never_given_up(
+    tmp_path: Path,
+) -> None:
+    """0.5 s, doubled up to a minute; whoever lived for a minute begins anew."""
+    said: list[str] = []
+    clock = Clock()
+    supervisor = Supervisor(said.append, clock)
+    doomed = child("doomed", "raise SystemExit(3)", tmp_path)
+    supervisor.start(doomed, wave=0)
+    pauses = []
+    try:
+        for lived in [0.0] * 9 + [60.0]:
+            ended(doomed)
+            clock.now += lived
+            supervisor.look()
+            pauses.append(float(said[-1].removesuffix(" s").rpartition(" ")[2]))
+            clock.now += pauses[-1]
+            supervisor.look()
+    finally:
+        supervisor.stop()
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 0.5]
+
+
+def test_a_part_that_cannot_be_started_again_is_tried_again(tmp_path: Path) -> None:
+    """A port that is taken for a moment ends nothing: the reason is said, the pause grows."""
+    said: list[str] = []
+    clock = Clock()
+    supervisor = Supervisor(said.append, clock)
+    victim = child("victim", "raise SystemExit(3)", tmp_path)
+    refusals = [PortTakenError("victim", 1), None]
+
+    def again() -> ChildProcess:
+        if (refusal := refusals.pop(0)) is not None:
+            raise refusal
+        victim.argv[-1] = SLEEPS
+        victim.start()
+        return victim
+
+    victim.start()
+    supervisor.adopt(victim, wave=0, again=again)
+    try:
+        ended(victim)
+        supervisor.look()
+        clock.now += 0.5
+        supervisor.look()
+        assert "already taken" in said[-1]
+        assert said[-1].endswith("tried again in 1 s")
+        clock.now += 1
+        supervisor.look()
+        assert victim.is_running()
+    finally:
+        supervisor.stop()
+
+
+def test_a_part_without_a_way_back_ends_the_watch(tmp_path: Path) -> None:
+    """What was only adopted is not ours to start."""
+    supervisor = Supervisor(lambda _: None)
+    alone = child("alone", "raise SystemExit(3)", tmp_path)
+    alone.start()
+    supervisor.adopt(alone, wave=0)
+    try:
+        with pytest.raises(PartDiedError, match="alone died"):
+            supervisor.watch()
+    finally:
+        supervisor.stop()
+
+
+def test_children_of_a_dead_part_go_on_beside_its_next_life_until_the_stop(tmp_path: Path) -> None:
+    """A code server's runs hold posts: its death and return must not end them."""
+    import psutil
+
+    clock = Clock()
+    supervisor = Supervisor(lambda _: None, clock)
+    parent = child("parent", FORKS, tmp_path)
+    supervisor.start(parent, wave=0)
+    try:
+        assert parent.pid is not None
+        family = psutil.Process(parent.pid)
+        parent.wait_until(lambda: bool(family.children()), timeout_seconds=20)
+        [run] = family.children()
+        os.kill(parent.pid, signal.SIGKILL)
+        ended(parent)
+        supervisor.look()
+        clock.now += 1
+        supervisor.look()
+        assert parent.is_running()
+        assert run.is_running()
+    finally:
+        supervisor.stop()
+    assert not run.is_running() or run.status() == psutil.STATUS_ZOMBIE

@@ -1,7 +1,7 @@
 """Servers stop and start again in mid-flight: what the failure table promises, with a real dispatcher.
 
-Each row of docs/operations.md ("Failure table") that concerns publishing is one test here; the
-servers are this module's own, so that they can be taken away.
+Each row of docs/failures.md that concerns publishing has a test here; the servers are this module's own,
+so that they can be taken away. Dagster's own parts are in tests/acceptance/test_gameday.py.
 """
 
 import secrets
@@ -20,6 +20,7 @@ from minitik_dagster.db.types import Platform
 from minitik_dagster.local.ports import free_port
 from minitik_dagster.local.process import GUARD
 from minitik_dagster.local.servers.base import EmbeddedServer
+from minitik_dagster.local.servers.mongo import MongoServer
 from minitik_dagster.local.servers.postgres import PostgresServer
 from minitik_dagster.local.servers.redis import RedisServer
 from minitik_dagster.local.servers.s3 import S3Server
@@ -30,10 +31,15 @@ from tests.publishing.kill_harness import LARGE, QUICK_PLATFORMS, SMALL, Dispatc
 
 pytestmark = pytest.mark.slow
 ALL = tuple(Platform)
+HOSTS = {
+    Platform.TIKTOK: ("TIKTOK_",),
+    Platform.INSTAGRAM: ("INSTAGRAM_",),
+    Platform.YOUTUBE: ("GOOGLE_", "YOUTUBE_"),
+}
 
 
 class Town:
-    """Four servers that can be taken away, and a dispatcher among them."""
+    """Five servers that can be taken away, and a dispatcher among them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,7 +49,10 @@ class Town:
         self.redis = RedisServer(folder / "redis", port=free_port(), persist=False)
         self.s3 = S3Server(folder / "s3", port=free_port())
         self.sandbox = SandboxServer(folder / "sandbox", port=free_port())
-        self.servers: list[EmbeddedServer] = [self.postgres, self.redis, self.s3, self.sandbox]
+        self.mongo = MongoServer(folder / "mongo", port=free_port())
+        self.servers: list[EmbeddedServer] = [
+            *(self.postgres, self.redis, self.s3, self.sandbox, self.mongo),
+        ]
         for server in self.servers:
             server.start()
         self.postgres.create_database("town")
@@ -59,8 +68,7 @@ class Town:
             "AWS_SECRET_ACCESS_KEY": "test",
             "ENCRYPTION_KEY": "ab" * 32,
             "MINITIK_HOME": str(folder / "home"),
-            # Nobody listens there: the engine needs no MongoDB at all.
-            "MONGODB_URI": f"mongodb://127.0.0.1:{free_port()}",
+            "MONGODB_URI": self.mongo.url,
             "MINITIK_LEASE_SECONDS": "3",
             "MINITIK_SETTLE_TIKTOK_SECONDS": "1",
             "MINITIK_SETTLE_INSTAGRAM_SECONDS": "1",
@@ -70,6 +78,19 @@ class Town:
 
     def dispatcher(self) -> Dispatcher:
         return Dispatcher(self.environment, self.folder / f"dispatcher-{time.monotonic_ns()}.log")
+
+    def give_own_server(self, platform: Platform) -> SandboxServer:
+        """Let one platform live on a server of its own, for dispatchers that start from now on."""
+        server = SandboxServer(self.folder / "alone", port=free_port())
+        server.start()
+        self.servers.append(server)
+        server.set_limits(**QUICK_PLATFORMS)
+        self.environment |= {
+            name: value
+            for name, value in server.environment.items()
+            if name.startswith(HOSTS[platform]) and name.endswith("_BASE_URL")
+        }
+        return server
 
     def stop(self) -> None:
         for server in reversed(self.servers):
@@ -146,6 +167,25 @@ def test_redis_down_costs_nothing_but_its_breaker(town: Town, bench: Workbench) 
         said = [line for line in dispatcher.words().splitlines() if '"redis.down"' in line]
         assert len(said) <= 2, "a line per outage and user, not per call"
         town.redis.start()
+        last, rest = post_everywhere(bench, 3, SMALL)
+        wait_for(bench, rest, live)
+        assert_public_once(bench, last)
+
+
+def test_mongodb_down_costs_publishing_nothing(town: Town, bench: Workbench) -> None:
+    """Stopped while posts are held, and started again: on time meanwhile, on time afterwards."""
+    with town.dispatcher() as dispatcher:
+        video, ids = post_everywhere(bench, 6)
+        wait_for(bench, ids, prepared)
+        town.mongo.kill()
+        rows = wait_for(bench, ids, live)
+        assert max(lateness(rows)) < timedelta(seconds=1)
+        assert_public_once(bench, video)
+        town.mongo.start()
+        later, more = post_everywhere(bench, 3, SMALL)
+        wait_for(bench, more, live)
+        assert_public_once(bench, later)
+        assert "mongo" not in dispatcher.words().lower()
 
 
 def test_s3_down_after_preparation_delays_no_post(town: Town, bench: Workbench) -> None:
@@ -215,3 +255,33 @@ def test_the_platforms_down_over_the_instant_cost_attempts_and_no_post(
         town.sandbox.start()
         wait_for(bench, ids, live, seconds=90)
     assert_public_once(bench, video)
+
+
+@pytest.mark.parametrize("platform", ALL)
+def test_one_platform_down_over_the_instant_delays_no_other(
+    town: Town, bench: Workbench, platform: Platform
+) -> None:
+    """Two go out at their instant; the third when its server is back, and each once."""
+    alone = town.give_own_server(platform)
+    its_bench = Workbench(bench.settings, alone)
+    others = [other for other in ALL if other is not platform]
+    with town.dispatcher():
+        video, its_video = bench.add_video(LARGE), its_bench.add_video(LARGE)
+        accounts = [(bench.add_account(other), other) for other in others]
+        its_account = [(its_bench.add_account(platform), platform)]
+        due_at = bench.now() + timedelta(seconds=6)
+        ids = bench.schedule(video, accounts, due_at)
+        its_ids = its_bench.schedule(its_video, its_account, due_at)
+        wait_for(bench, ids + its_ids, prepared)
+        alone.stop()
+        rows = wait_for(bench, ids, live)
+        assert max(lateness(rows)) < timedelta(seconds=1)
+        wait_for(bench, its_ids, lambda row: (row.attempts or 0) > 0)
+        alone.start()
+        wait_for(bench, its_ids, live, seconds=90)
+    assert sorted(post["platform"] for post in bench.public_posts(video)) == sorted(
+        other.value.lower() for other in others
+    )
+    [post] = its_bench.public_posts(its_video)
+    assert post["platform"] == platform.value.lower()
+    its_bench.close()

@@ -11,9 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Publication
-from minitik_dagster.db.types import Platform
+from minitik_dagster.db.types import Platform, to_db
 from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.publishing.dead_letter_queries import ACTIVATE_HANDLE
+from minitik_dagster.publishing.due import DISCARD_PATIENCE, waiting
 from minitik_dagster.scheduling.changes import Change, cancel, change
 from minitik_dagster.scheduling.instants import ZonedInstant
 from tests.publishing.kill_harness import Dispatcher
@@ -198,3 +199,68 @@ def wait_until(seen: Callable[[], bool], *, seconds: float = 30) -> None:
     while not seen():
         assert time.monotonic() < deadline, "not seen"
         time.sleep(0.02)
+
+
+def discards_waiting(bench: Workbench) -> int:
+    """What the sensor would start a dispatcher for, besides posts."""
+    with bench.engine.connect() as connection:
+        return waiting(connection, lease=timedelta(seconds=30)).discards
+
+
+def age_discards(bench: Workbench, by: timedelta) -> None:
+    rows(bench, 'UPDATE outbox SET "dueAt" = "dueAt" - CAST(:by AS interval)', by=by)
+
+
+def test_a_discard_waits_for_a_dispatcher_for_a_minute_and_then_asks_for_one(
+    workbench: Workbench, prepared: str
+) -> None:
+    """No dispatcher lives: the sensor counts it, once its patience is over."""
+    with Session(workbench.engine) as session, session.begin():
+        cancel(session, workbench.user_id, job_of(workbench, prepared))
+    assert discards_waiting(workbench) == 0
+    age_discards(workbench, DISCARD_PATIENCE)
+    assert discards_waiting(workbench) == 1
+    run_until(workbench, [prepared], message_done(workbench))
+    assert discards_waiting(workbench) == 0
+    assert deletions(workbench) == [204]
+
+
+@pytest.mark.parametrize(
+    ("heartbeat_ago", "window_ends_in", "counted"),
+    [
+        (timedelta(0), None, 0),
+        (timedelta(0), timedelta(minutes=5), 0),
+        (timedelta(0), timedelta(seconds=5), 1),
+        (timedelta(minutes=2), None, 1),
+    ],
+    ids=["resident", "run", "run at its end", "silent"],
+)
+def test_a_discard_that_a_live_dispatcher_will_take_asks_for_none(
+    workbench: Workbench,
+    prepared: str,
+    heartbeat_ago: timedelta,
+    window_ends_in: timedelta | None,
+    counted: int,
+) -> None:
+    """Alive is who has shown a heartbeat within a lease and whose window goes on."""
+    with Session(workbench.engine) as session, session.begin():
+        cancel(session, workbench.user_id, job_of(workbench, prepared))
+    age_discards(workbench, DISCARD_PATIENCE)
+    now = workbench.now()
+    rows(
+        workbench,
+        'UPDATE dispatchers SET "endedAt" = NULL, "heartbeatAt" = :beat, "windowEndsAt" = :end',
+        beat=to_db(now - heartbeat_ago),
+        end=to_db(now + window_ends_in) if window_ends_in else None,
+    )
+    assert discards_waiting(workbench) == counted
+
+
+def test_dispatchers_windows_in_the_outbox_start_no_dispatcher(workbench: Workbench) -> None:
+    """They wait for Dagster to show them, not for an engine."""
+    rows(
+        workbench,
+        'INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt") VALUES '
+        "('w', 'dispatcher.window', '{}', '2026-01-01', 0, '2026-01-01')",
+    )
+    assert discards_waiting(workbench) == 0

@@ -71,6 +71,15 @@ class EmbeddedServer(ABC):
         self._child = self._child_process()
         self._child.start()
 
+    def relaunch(self) -> ChildProcess:
+        """Start it again after a death, without waiting, and return its new process.
+
+        What its group left is ended first: two servers must not share a folder. Raises PortTakenError.
+        """
+        self.stop()
+        self.launch()
+        return self._started_child()
+
     def wait(self) -> None:
         """Wait until it answers.
 
