@@ -28,7 +28,8 @@ from minitik_dagster.scheduling.instants import ZonedInstant, check_window
 from minitik_dagster.scheduling.jobs import find_job
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import LOCK_CONTENT, ROLL_UP_CONTENT, ROLL_UP_JOB
-from minitik_dagster.scheduling.schedule import database_now, notify_if_soon
+from minitik_dagster.scheduling.rules import database_now
+from minitik_dagster.scheduling.schedule import notify_if_soon
 
 CHANGEABLE: Final = frozenset(
     {
