@@ -1,6 +1,7 @@
 """What the platforms say beforehand, over HTTP: the API asks the real sandbox, and only reads."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.settings import Settings
-from tests.api.scene import Person, Scene
+from tests.api.scene import VERTICAL, Person, Scene
 from tests.api.server import serving
 from tests.publishing.pictures import picture_server
 
@@ -337,3 +338,54 @@ def test_a_replayed_request_asks_nobody_again(
     second = api.post("/api/scheduling", headers=headers, json=body)
     assert first.json()["scheduledJobId"] == second.json()["scheduledJobId"]
     assert asked(sandbox, "creator_info") == 1
+
+
+def test_a_change_is_checked_as_scheduling_is(
+    api: httpx.Client, scene: Scene, person: Person, sandbox: SandboxServer, pictures: str
+) -> None:
+    """New options and new times meet the live answers and the pictures; refused, nothing changes."""
+    account = Connected(scene, sandbox, person, Platform.TIKTOK)
+    body = {"contentId": scene.content(person), "accountIds": [account.id], "scheduledAt": soon()}
+    path = f"/api/scheduling/{scheduled(api, person, **body).json()['scheduledJobId']}"
+    before = scene.fingerprint()
+    wanted = {"options": {"tiktok": {"privacy": "FOLLOWER_OF_CREATOR"}}}
+    refused = api.patch(path, headers=person.headers, json=wanted)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "options.tiktok.privacy"
+    assert scene.fingerprint() == before
+    sandbox.set_limits(tiktok={"commentDisabled": True})
+    moved = api.patch(path, headers=person.headers, json={"scheduledAt": soon(3)})
+    assert moved.status_code == 200, moved.text
+    assert [item["field"] for item in moved.json()["warnings"]] == ["options.tiktok.disableComment"]
+
+
+def test_a_change_that_makes_a_post_a_duplicate_is_refused_without_allow_duplicate(
+    api: httpx.Client, scene: Scene, person: Person
+) -> None:
+    """What was a duplicate before may be moved; what becomes one is told."""
+    facts = replace(VERTICAL, fingerprint="sha256:" + "cd" * 32)
+    account = scene.account(person, Platform.YOUTUBE)
+    jobs = []
+    for caption in ("First", "Second"):
+        content = scene.content(person, facts=facts)
+        options = {"youtube": {"caption": caption}}
+        made = scheduled(
+            api,
+            person,
+            contentId=content,
+            accountIds=[account],
+            scheduledAt=soon(48),
+            options=options,
+        )
+        jobs.append(made.json()["scheduledJobId"])
+    path = f"/api/scheduling/{jobs[1]}"
+    same = {"options": {"youtube": {"caption": "First"}}}
+    before = scene.fingerprint()
+    refused = api.patch(path, headers=person.headers, json=same)
+    assert refused.status_code == 422, refused.text
+    assert "the same file with the same caption" in refused.json()["errors"][0]["message"]
+    assert scene.fingerprint() == before
+    allowed = api.patch(path, headers=person.headers, json=same | {"allowDuplicate": True})
+    assert allowed.status_code == 200, allowed.text
+    moved = api.patch(path, headers=person.headers, json={"scheduledAt": soon(49)})
+    assert moved.status_code == 200, moved.text

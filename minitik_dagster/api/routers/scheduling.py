@@ -19,7 +19,7 @@ from minitik_dagster.api.schemas.scheduling import (
 )
 from minitik_dagster.db.types import JobStatus
 from minitik_dagster.errors import FieldProblem, InvalidInputError
-from minitik_dagster.scheduling.changes import Change, cancel, change
+from minitik_dagster.scheduling.changes import Change, cancel, change, foresee_change
 from minitik_dagster.scheduling.counts import queue_metrics
 from minitik_dagster.scheduling.foresight import foresee
 from minitik_dagster.scheduling.instants import resolve
@@ -91,11 +91,22 @@ def read_scheduled_job(job_id: str, caller: Reader, session: SessionDep) -> Sche
 @router.patch("/{job_id}", responses=problems(404, 409, 422))
 @router.patch("/jobs/{job_id}", responses=problems(404, 409, 422))
 def change_scheduled_job(
-    job_id: str, body: ChangeBody, caller: Writer, session: SessionDep
+    job_id: str,
+    body: ChangeBody,
+    caller: Writer,
+    session: SessionDep,
+    engine: EngineDep,
+    settings: SettingsDep,
 ) -> ChangedJobView:
-    """Move or change a job, up to the commit call: all of its posts or none."""
-    undone = change(session, caller.user_id, job_id, _change_of(body))
-    return ChangedJobView.after(get_job(session, caller.user_id, job_id), undone)
+    """Move or change a job, up to the commit call: all of its posts or none.
+
+    A new time or new options are checked as at scheduling.
+    """
+    wanted = _change_of(body)
+    foresight = foresee_change(engine, settings, caller.user_id, job_id, wanted)
+    undone = change(session, caller.user_id, job_id, wanted, foresight=foresight)
+    view = get_job(session, caller.user_id, job_id)
+    return ChangedJobView.after(view, undone, foresight.warnings)
 
 
 @router.delete("/{job_id}", responses=problems(404, 409))
@@ -123,4 +134,5 @@ def _change_of(body: ChangeBody) -> Change:
         priority=body.priority,
         max_lateness=timedelta(seconds=body.max_lateness) if body.max_lateness else None,
         options=body.options,
+        allow_duplicate=body.allow_duplicate,
     )
