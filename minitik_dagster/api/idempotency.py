@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts.api_keys import database_now
@@ -32,6 +32,13 @@ class Once:
     route: str
     key: str | None
     response: Response
+
+    def known(self, engine: Engine) -> bool:
+        """Whether this key was used before: then nothing need be asked for the request anew."""
+        if self.key is None:
+            return False
+        with Session(engine) as session:
+            return session.get(IdempotencyKey, (self.user_id, self.route, self.key)) is not None
 
     def replay(self, session: Session, body: BaseModel) -> Mapping[str, Any] | None:
         """Return the ids that this request created before; None the first time.

@@ -20,20 +20,24 @@ from minitik_dagster.errors import (
     ThrottledError,
     TransientError,
 )
+from minitik_dagster.outbound import Outbound
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import PlatformHttp
 from minitik_dagster.platforms.instagram_calls import Container, InstagramCalls, Media
 from minitik_dagster.platforms.instagram_outcomes import POLICY_VERSION, classify_container
 from minitik_dagster.platforms.limits import INSTAGRAM_CAPTION_CHARACTERS, MEDIA_LIMITS
 from minitik_dagster.platforms.options import InstagramOptions, read_options
+from minitik_dagster.platforms.pictures import INSTAGRAM_COVER, fetch_picture
 from minitik_dagster.platforms.port import (
     Desk,
     Finding,
     Handle,
     Identity,
     MediaSource,
+    Outlook,
     Post,
     PostMetrics,
+    Quota,
     Receipt,
     Removal,
     SendGate,
@@ -44,6 +48,7 @@ from minitik_dagster.platforms.port import (
 CONTAINER_LIFETIME = timedelta(hours=24)
 # Waits between polls of a container; the last one repeats.
 POLL_SECONDS = (2, 5, 10, 30, 60)
+LIMIT_WINDOW = timedelta(hours=24)
 _LIMIT_RECHECK = timedelta(minutes=10)
 # How far Instagram's clock may be behind ours when a media's timestamp is compared.
 _TIMESTAMP_SLACK = timedelta(minutes=2)
@@ -56,9 +61,19 @@ class InstagramClient:
     platform = Platform.INSTAGRAM
     policy_version = POLICY_VERSION
 
-    def __init__(self, http: PlatformHttp, endpoints: Endpoints, clock: Clock) -> None:
+    def __init__(
+        self, http: PlatformHttp, endpoints: Endpoints, clock: Clock, outbound: Outbound
+    ) -> None:
         self._http = http
+        self._outbound = outbound
         self._calls = InstagramCalls(http, endpoints, clock)
+
+    async def foresee(self, post: Post, token: SecretStr) -> Outlook:
+        """Ask content_publishing_limit: how many posts the account may still publish today."""
+        used, allowed = await self._calls.publishing_limit(token, post.platform_account_id)
+        if allowed is None:
+            return Outlook()
+        return Outlook(quota=Quota(used, allowed, LIMIT_WINDOW))
 
     async def prepare(
         self, post: Post, media: MediaSource, handle: Handle | None, desk: Desk
@@ -67,6 +82,9 @@ class InstagramClient:
         if handle is None:
             handle = await self._create(post, media, desk)
         if handle.ready:
+            if desk.now() > post.due_at:
+                # Late for some reason, the full day (9/2207042) among them: asked before it is tried.
+                await self._require_room(post, await desk.token())
             return handle
         async with desk.step("processing") as record:
             await self._until_finished(handle, desk)
@@ -77,21 +95,15 @@ class InstagramClient:
         options = read_options(InstagramOptions, Platform.INSTAGRAM, post.options)
         _check(post, media)
         token = await desk.token()
-        used, allowed = await self._calls.publishing_limit(token, post.platform_account_id)
-        if allowed is not None and used >= allowed:
-            error = ThrottledError(
-                f"the account has published {used} of {allowed} posts in 24 hours",
-                code="9/2207042",
-                fix="wait until posts of the last 24 hours have aged",
-            )
-            error.retry_after = _LIMIT_RECHECK
-            raise error
+        await self._require_room(post, token)
         fields = {
             "media_type": "REELS",
             "caption": post.caption,
             "share_to_feed": "true" if options.share_to_feed else "false",
         }
         if options.cover_url is not None:
+            # Instagram fetches it as well: what it would refuse costs no container.
+            await fetch_picture(self._outbound, options.cover_url, INSTAGRAM_COVER)
             fields["cover_url"] = options.cover_url
         if options.thumb_offset_ms is not None:
             fields["thumb_offset"] = str(options.thumb_offset_ms)
@@ -105,6 +117,18 @@ class InstagramClient:
             return await desk.open_handle(
                 external_id=container, expires_at=desk.now() + CONTAINER_LIFETIME
             )
+
+    async def _require_room(self, post: Post, token: SecretStr) -> None:
+        """Raise ThrottledError, to be asked again in ten minutes, while the account's day is full."""
+        used, allowed = await self._calls.publishing_limit(token, post.platform_account_id)
+        if allowed is not None and used >= allowed:
+            error = ThrottledError(
+                f"the account has published {used} of {allowed} posts in 24 hours",
+                code="9/2207042",
+                fix="wait until posts of the last 24 hours have aged",
+            )
+            error.retry_after = _LIMIT_RECHECK
+            raise error
 
     async def _until_finished(self, handle: Handle, desk: Desk) -> None:
         polls = 0

@@ -5,20 +5,30 @@ change what is published.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import FieldProblem, InvalidInputError, RejectedError
+from minitik_dagster.platforms.pictures import YOUTUBE_THUMBNAIL, picture_kind
 
 TikTokPrivacy = Literal[
     "PUBLIC_TO_EVERYONE", "MUTUAL_FOLLOW_FRIENDS", "FOLLOWER_OF_CREATOR", "SELF_ONLY"
 ]
 
 # YouTube takes 50 MB; what travels in the options is kept in their row.
-THUMBNAIL_BYTES = 2_000_000
+THUMBNAIL_BYTES = YOUTUBE_THUMBNAIL.max_bytes
+_URL_CHARACTERS = 2_048
+# Plain http is for loopback in a database stamped `sandbox` (minitik_dagster.outbound decides).
+_URL = r"^(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])"
+
+
+def _picture(body: bytes) -> bytes:
+    if picture_kind(body) is None:
+        raise ValueError("is neither a JPEG nor a PNG")
+    return body
 
 
 class _Options(BaseModel):
@@ -48,12 +58,12 @@ class InstagramOptions(_Options):
 
     share_to_feed: bool = True
     thumb_offset_ms: int | None = Field(default=None, ge=0)
-    cover_url: str | None = Field(default=None, pattern=r"^https://")
+    cover_url: str | None = Field(default=None, max_length=_URL_CHARACTERS, pattern=_URL)
     is_ai_generated: bool = False
 
 
 class YouTubeOptions(_Options):
-    """YouTube's; `thumbnail` is a JPEG or PNG, in JSON as base64."""
+    """YouTube's; `thumbnail` is a JPEG or PNG, in JSON as base64; `thumbnail_url` names one instead."""
 
     privacy: Literal["public", "unlisted"] = "public"
     tags: tuple[str, ...] = ()
@@ -64,7 +74,10 @@ class YouTubeOptions(_Options):
     public_stats_viewable: bool = True
     contains_synthetic_media: bool = False
     notify_subscribers: bool = True
-    thumbnail: Base64Bytes | None = Field(default=None, max_length=THUMBNAIL_BYTES, repr=False)
+    thumbnail: Annotated[Base64Bytes, AfterValidator(_picture)] | None = Field(
+        default=None, max_length=THUMBNAIL_BYTES, repr=False
+    )
+    thumbnail_url: str | None = Field(default=None, max_length=_URL_CHARACTERS, pattern=_URL)
 
 
 OPTIONS: Mapping[Platform, type[_Options]] = {

@@ -3,6 +3,7 @@
 A platform client knows one platform's HTTP and nothing of PostgreSQL, leases or schedules. The
 engine hands it a `Desk` for what it may need (tokens, the ledger) and decides when each phase runs:
 
+    foresee   read-only: would a post that is still to be scheduled be taken now?
     prepare   everything but the last step; no public effect; may resume from a stored handle
     warm      seconds before the instant: open connections, read what `find` will compare with
     commit    the one call that makes the post public; the engine has opened its ledger row
@@ -203,6 +204,37 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something that the platform's present answer says about a post that is still to come.
+
+    `refused`: it would be refused as it is; else it is to be known. `option` is the option that is
+    concerned (`privacy`), empty where it is the account.
+    """
+
+    message: str
+    fix: str
+    option: str = ""
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many posts an account has published in the moving `window`, and how many it may."""
+
+    used: int
+    total: int
+    window: timedelta
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What `foresee` found; empty where the platform has nothing to say before the post."""
+
+    notices: tuple[Notice, ...] = ()
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True)
 class Removal:
     """What `delete` did: `done`, or not possible by API and what a person must do (`instruction`)."""
 
@@ -253,6 +285,10 @@ class PlatformClient(Protocol):
     @property
     def policy_version(self) -> str:
         """Version of the outcome table and limits; stored with each ledger row."""
+        ...
+
+    async def foresee(self, post: Post, token: SecretStr) -> Outlook:
+        """Ask what the account may do now, for a post that is to be scheduled; reads only."""
         ...
 
     async def prepare(

@@ -7,6 +7,7 @@ from typing import Self
 
 from minitik_dagster.clock import Clock, SystemClock
 from minitik_dagster.db.types import Platform
+from minitik_dagster.outbound import Outbound
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import PlatformHttp
 from minitik_dagster.platforms.instagram import InstagramClient
@@ -15,8 +16,9 @@ from minitik_dagster.platforms.tiktok import TikTokClient
 from minitik_dagster.platforms.youtube import YouTubeClient
 from minitik_dagster.settings import Settings
 
-_CLIENTS: dict[Platform, Callable[[PlatformHttp, Endpoints, Clock], PlatformClient]] = {
-    Platform.TIKTOK: TikTokClient,
+_Make = Callable[[PlatformHttp, Endpoints, Clock, Outbound], PlatformClient]
+_CLIENTS: dict[Platform, _Make] = {
+    Platform.TIKTOK: lambda http, endpoints, clock, _: TikTokClient(http, endpoints, clock),
     Platform.INSTAGRAM: InstagramClient,
     Platform.YOUTUBE: YouTubeClient,
 }
@@ -30,9 +32,10 @@ class PlatformClients:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         endpoints = Endpoints.from_settings(settings)
+        outbound = Outbound(loopback=settings.platform_world == "sandbox")
         self._https = {platform: PlatformHttp() for platform in Platform}
         self._clients = {
-            platform: make(self._https[platform], endpoints, clock or SystemClock())
+            platform: make(self._https[platform], endpoints, clock or SystemClock(), outbound)
             for platform, make in _CLIENTS.items()
         }
         self._open = AsyncExitStack()

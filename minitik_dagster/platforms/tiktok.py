@@ -24,9 +24,7 @@ from minitik_dagster.platforms.answers import Answer, dig, whole_number
 from minitik_dagster.platforms.chunks import ChunkPlan, plan_chunks
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import PlatformHttp
-from minitik_dagster.platforms.limits import (
-    TIKTOK_QUERY_BATCH,
-)
+from minitik_dagster.platforms.limits import TIKTOK_QUERY_BATCH
 from minitik_dagster.platforms.options import TikTokOptions, read_options
 from minitik_dagster.platforms.port import (
     Desk,
@@ -34,6 +32,7 @@ from minitik_dagster.platforms.port import (
     Handle,
     Identity,
     MediaSource,
+    Outlook,
     Post,
     PostMetrics,
     Receipt,
@@ -48,7 +47,7 @@ from minitik_dagster.platforms.tiktok_outcomes import (
     classify_failure,
     classify_upload,
 )
-from minitik_dagster.platforms.tiktok_post import check_size, post_info
+from minitik_dagster.platforms.tiktok_post import check_size, foreseen, post_info, switched_off
 
 UPLOAD_URL_LIFETIME = timedelta(hours=1)
 # R2: past the URL's hour and this margin, an upload that reads unpublished can never be completed.
@@ -67,6 +66,12 @@ class TikTokClient:
     def __init__(self, http: PlatformHttp, endpoints: Endpoints, clock: Clock) -> None:
         self._http = http
         self._calls = TikTokCalls(http, endpoints, clock)
+
+    async def foresee(self, post: Post, token: SecretStr) -> Outlook:
+        """Ask creator_info: privacy levels, longest video, what the creator has switched off."""
+        options = read_options(TikTokOptions, Platform.TIKTOK, post.options)
+        creator = (await self._calls.creator_info(token)).values
+        return Outlook(tuple(foreseen(post, options, creator)))
 
     async def prepare(
         self, post: Post, media: MediaSource, handle: Handle | None, desk: Desk
@@ -109,7 +114,10 @@ class TikTokClient:
         info = post_info(post, options, creator)
         async with desk.step("init") as record:
             publish_id, upload_url, log_id = await self._calls.init(token, info, plan)
-            record.answered("ok", log_id, chunks=plan.count)
+            off = (
+                {"switched_off": ", ".join(switched_off(creator))} if switched_off(creator) else {}
+            )
+            record.answered("ok", log_id, chunks=plan.count, **off)
             return await desk.open_handle(
                 external_id=publish_id,
                 secret={"upload_url": SecretStr(upload_url)},

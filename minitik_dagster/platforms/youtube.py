@@ -17,19 +17,28 @@ from minitik_dagster.errors import (
     PlatformError,
     RejectedError,
     RevokedError,
+    ThrottledError,
     TransientError,
 )
+from minitik_dagster.outbound import Outbound
 from minitik_dagster.platforms.answers import dig, whole_number
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import PlatformHttp
 from minitik_dagster.platforms.limits import MEDIA_LIMITS, YOUTUBE_LIST_BATCH
 from minitik_dagster.platforms.options import YouTubeOptions, read_options
+from minitik_dagster.platforms.pictures import (
+    YOUTUBE_THUMBNAIL,
+    Picture,
+    fetch_picture,
+    picture_kind,
+)
 from minitik_dagster.platforms.port import (
     Desk,
     Finding,
     Handle,
     Identity,
     MediaSource,
+    Outlook,
     Post,
     PostMetrics,
     Receipt,
@@ -44,6 +53,10 @@ from minitik_dagster.platforms.youtube_resource import snippet, status_part
 
 # Waits for processing before a thumbnail is set (Shorts take one only afterwards).
 _PROCESSING_SECONDS = (2, 5, 10, 30, 60, 60, 60, 60, 60)
+# A thumbnail that could not be set is tried again after these pauses.
+_THUMBNAIL_PAUSES = (timedelta(seconds=2), timedelta(seconds=5), timedelta(seconds=10))
+# What a decoration leaves untouched before the instant: the post is warmed then.
+_BEFORE_DUE = timedelta(seconds=15)
 
 # One PUT carries the file; 308 asks for the rest, a few times.
 _PUTS = 4
@@ -55,9 +68,16 @@ class YouTubeClient:
     platform = Platform.YOUTUBE
     policy_version = POLICY_VERSION
 
-    def __init__(self, http: PlatformHttp, endpoints: Endpoints, clock: Clock) -> None:
+    def __init__(
+        self, http: PlatformHttp, endpoints: Endpoints, clock: Clock, outbound: Outbound
+    ) -> None:
         self._http = http
+        self._outbound = outbound
         self._calls = YouTubeCalls(http, endpoints, clock)
+
+    async def foresee(self, post: Post, token: SecretStr) -> Outlook:
+        """Nothing is asked: no endpoint of YouTube's tells what is left of a quota."""
+        return Outlook()
 
     async def prepare(
         self, post: Post, media: MediaSource, handle: Handle | None, desk: Desk
@@ -71,8 +91,9 @@ class YouTubeClient:
             async with desk.step("upload") as record:
                 handle = await self._upload(post, media, handle, desk, resume=not fresh)
                 record.answered("uploaded", video=handle.external_id)
-        if options.thumbnail is not None and not handle.progress.get("thumbnail"):
-            handle = await self._thumbnail(options.thumbnail, handle, desk)
+        wanted = options.thumbnail is not None or options.thumbnail_url is not None
+        if wanted and not handle.progress.get("thumbnail"):
+            handle = await self._thumbnail(post, options, handle, desk)
         if handle.ready:
             return handle
         return await desk.save_handle(replace(handle, ready=True))
@@ -130,18 +151,49 @@ class YouTubeClient:
             )
         return await desk.save_handle(replace(handle, external_id=state.video_id))
 
-    async def _thumbnail(self, image: bytes, handle: Handle, desk: Desk) -> Handle:
+    async def _thumbnail(
+        self, post: Post, options: YouTubeOptions, handle: Handle, desk: Desk
+    ) -> Handle:
+        """Set the thumbnail, a decoration: where YouTube or its server refuses it, the post goes on.
+
+        The step says why. What may pass is tried again while the instant leaves time for it.
+        """
         video = _video_id(handle)
+        await self._until_processed(video, post, desk)
+        for pause in (*_THUMBNAIL_PAUSES, None):
+            try:
+                async with desk.step("thumbnail") as record:
+                    picture = await self._picture(options)
+                    await self._calls.set_thumbnail(
+                        await desk.token(), video, picture.body, picture.kind
+                    )
+                    record.answered("200")
+            except TransientError:
+                if pause is None or desk.now() + pause + _BEFORE_DUE > post.due_at:
+                    return await desk.save_handle(handle.with_progress(thumbnail="failed"))
+                await desk.sleep(pause)
+            except (RejectedError, ThrottledError):
+                return await desk.save_handle(handle.with_progress(thumbnail="refused"))
+            else:
+                break
+        return await desk.save_handle(handle.with_progress(thumbnail=True))
+
+    async def _until_processed(self, video: str, post: Post, desk: Desk) -> None:
         for seconds in _PROCESSING_SECONDS:
             found = await self._calls.video(await desk.token(), video)
             if dig(found, "processingDetails", "processingStatus") != "processing":
-                break
-            await desk.sleep(timedelta(seconds=seconds))
-        async with desk.step("thumbnail") as record:
-            kind = "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
-            await self._calls.set_thumbnail(await desk.token(), video, image, kind)
-            record.answered("200")
-        return await desk.save_handle(handle.with_progress(thumbnail=True))
+                return
+            pause = timedelta(seconds=seconds)
+            if seconds > _PROCESSING_SECONDS[2] and desk.now() + pause + _BEFORE_DUE > post.due_at:
+                # The instant comes first: a long video takes its thumbnail while it is processed.
+                return
+            await desk.sleep(pause)
+
+    async def _picture(self, options: YouTubeOptions) -> Picture:
+        if options.thumbnail is not None:
+            return Picture(picture_kind(options.thumbnail) or "image/jpeg", options.thumbnail)
+        assert options.thumbnail_url is not None
+        return await fetch_picture(self._outbound, options.thumbnail_url, YOUTUBE_THUMBNAIL)
 
     async def warm(self, post: Post, handle: Handle, desk: Desk) -> Handle:
         """Open a connection and see that YouTube has not failed or rejected the video.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from minitik_dagster.clock import boottime
+from minitik_dagster.clock import Clock, SystemClock, boottime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT = 10
@@ -28,8 +28,9 @@ class DatabaseClock:
     due + error, so never early. `skew` is this machine's own clock minus the database's.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, wall: Clock | None = None) -> None:
         self._engine = engine
+        self._wall = wall or SystemClock()
         self._samples: deque[_Sample] = deque(maxlen=_KEPT)
         self.skew = timedelta(0)
 
@@ -45,7 +46,7 @@ class DatabaseClock:
                 after = boottime()
                 self._samples.append(_Sample(theirs - (before + after) / 2, (after - before) / 2))
             await connection.rollback()
-        self.skew = datetime.now(UTC) - self.now()
+        self.skew = self._wall.now() - self.now()
 
     @property
     def _best(self) -> _Sample:

@@ -242,6 +242,10 @@ class Dispatcher:
             await asyncio.sleep(self.policy.clock_sample_every.total_seconds())
             with contextlib.suppress(DBAPIError):
                 await self.clock.sample()
+                if abs(self.clock.skew) > self.policy.max_skew:
+                    # Posts keep the database's time all the same; the next start would be refused.
+                    seconds = round(self.clock.skew.total_seconds(), 1)
+                    _log.warning("clock.skewed", dispatcher=self.store.owner, seconds=seconds)
 
     async def _windows(self) -> None:
         """A run of Dagster's is one window and reports it itself; a resident one has many."""

@@ -82,8 +82,18 @@ class Endings:
             attempts=attempts,
             error=error.reason,
             errorCode=error.code or error.outcome,
-            errorFix=error.fix or None,
+            errorFix=self._fix(claim, error, at),
         )
+
+    def _fix(self, claim: Claim, error: PlatformError, at: datetime) -> str | None:
+        """Say to what is waited for until when it is: later than that it would be too late."""
+        if not isinstance(error, ThrottledError) or at <= claim.due_at:
+            return error.fix or None
+        until = (
+            f"it is asked again at {at:%H:%M} UTC, and fails at {self.latest(claim):%Y-%m-%d %H:%M}"
+            " UTC (maxLateness): allow more, or move it"
+        )
+        return f"{error.fix}; {until}" if error.fix else until
 
     def latest(self, claim: Claim) -> datetime:
         """Return the instant after which this post is too late to go out."""

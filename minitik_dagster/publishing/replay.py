@@ -24,7 +24,8 @@ from minitik_dagster.publishing.dead_letters import Selection, audit
 from minitik_dagster.scheduling.instants import ZonedInstant, check_window
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import LOCK_CONTENT, ROLL_UP
-from minitik_dagster.scheduling.schedule import DEFAULT_MAX_LATENESS, database_now
+from minitik_dagster.scheduling.rules import database_now
+from minitik_dagster.scheduling.schedule import DEFAULT_MAX_LATENESS
 
 # So many at a time: all of one replay is one transaction.
 REPLAY_LIMIT = 500

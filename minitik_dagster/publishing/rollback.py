@@ -28,8 +28,7 @@ from minitik_dagster.publishing.rollback_calls import LEASE, Taken, Told, take_a
 from minitik_dagster.publishing.work import Claim
 from minitik_dagster.scheduling.changes import CHANGEABLE, open_commits, withdraw
 from minitik_dagster.scheduling.rollup import LOCK_CONTENT, ROLL_UP_CONTENT, ROLL_UP_JOB
-from minitik_dagster.scheduling.rules import is_id
-from minitik_dagster.scheduling.schedule import database_now
+from minitik_dagster.scheduling.rules import database_now, is_id
 from minitik_dagster.settings import Settings
 
 OWNER_PREFIX: Final = "rollback-"

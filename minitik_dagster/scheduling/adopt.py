@@ -33,7 +33,8 @@ from minitik_dagster.scheduling.adopt_queries import HISTORY, LOCK, MARK, MARKED
 from minitik_dagster.scheduling.choices import default_privacy
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import ROLL_UP
-from minitik_dagster.scheduling.schedule import DEFAULT_MAX_LATENESS, database_now
+from minitik_dagster.scheduling.rules import database_now
+from minitik_dagster.scheduling.schedule import DEFAULT_MAX_LATENESS
 
 TIKTOK_PRIVACY: Final[tuple[str, ...]] = get_args(TikTokPrivacy)
 REVIEW_REASON: Final = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import select, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Account, Content, Publication, ScheduledJob
@@ -24,11 +24,15 @@ from minitik_dagster.errors import (
 from minitik_dagster.scheduling.choices import check_shape, resolve_options
 from minitik_dagster.scheduling.discard_queries import DROP_HANDLES
 from minitik_dagster.scheduling.discards import Undone
+from minitik_dagster.scheduling.duplicates import duplicates
+from minitik_dagster.scheduling.foresight import HORIZON, SCHEDULE_SECONDS, Foresight, look_ahead
 from minitik_dagster.scheduling.instants import ZonedInstant, check_window
 from minitik_dagster.scheduling.jobs import find_job
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import LOCK_CONTENT, ROLL_UP_CONTENT, ROLL_UP_JOB
-from minitik_dagster.scheduling.schedule import database_now, notify_if_soon
+from minitik_dagster.scheduling.rules import Examination, Target, database_now
+from minitik_dagster.scheduling.schedule import DEFAULT_MAX_LATENESS, notify_if_soon
+from minitik_dagster.settings import Settings
 
 CHANGEABLE: Final = frozenset(
     {
@@ -75,6 +79,47 @@ class Change:
     priority: JobPriority | None = None
     max_lateness: timedelta | None = None
     options: dict[str, Any] | None = None
+    allow_duplicate: bool = False
+
+
+def foresee_change(
+    engine: Engine, settings: Settings, user_id: str, job_id: str, wanted: Change
+) -> Foresight:
+    """Look ahead for a change of time or options, before the transaction that makes it.
+
+    Empty where the rules refuse it anyway. Raises NotFoundError.
+    """
+    if wanted.when is None and wanted.options is None:
+        return Foresight()
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        job = find_job(session, user_id, job_id)
+        now = database_now(session)
+        found = Examination(content=session.get_one(Content, job.content_id))
+        rows = session.scalars(
+            select(Publication).where(
+                Publication.scheduled_job_id == job.id,
+                Publication.stage.in_([stage.value for stage in CHANGEABLE]),
+            )
+        ).all()
+        assert found.content is not None
+        lateness = wanted.max_lateness or DEFAULT_MAX_LATENESS
+        for item in rows:
+            account = session.get_one(Account, item.account_id)
+            target = Target(account, dict(item.options or {}))
+            if wanted.options is not None:
+                choices = resolve_options(wanted.options, found.content, account)
+                if choices.invalid or choices.refused:
+                    return Foresight()
+                target = Target(account, choices.options, choices.chosen)
+            found.targets.append(target)
+            if wanted.max_lateness is None and item.max_lateness is not None:
+                lateness = timedelta(seconds=item.max_lateness)
+        due_at = wanted.when.at if wanted.when is not None else job.scheduled_at
+        session.expunge_all()
+    soon = due_at - now <= HORIZON
+    return look_ahead(
+        engine, settings, found, due_at, lateness, seconds=SCHEDULE_SECONDS, ask=soon, renew=True
+    )
 
 
 def cancel(session: Session, user_id: str | None, job_id: str) -> tuple[Undone, ...]:
@@ -110,9 +155,17 @@ def withdraw(session: Session, publications: Sequence[Publication]) -> tuple[Und
 
 
 def change(
-    session: Session, user_id: str | None, job_id: str, wanted: Change
+    session: Session,
+    user_id: str | None,
+    job_id: str,
+    wanted: Change,
+    *,
+    foresight: Foresight | None = None,
 ) -> tuple[Undone, ...]:
     """Move a job, or change its priority, lateness or options; all of its posts or none.
+
+    A post that only now would be one that the account has already is refused without `allow_duplicate`.
+    `foresight` is what the platforms said of the change beforehand.
 
     Returns what becomes of what was prepared: it is not used any more.
     Raises NotFoundError, InvalidInputError (a past instant, bad options), RuleRefusedError, and
@@ -122,6 +175,9 @@ def change(
     kept = [item for item in publications if item.stage != Stage.CANCELLED.value]
     changeable = _require_changeable(session, kept or publications)
     now = database_now(session)
+    if foresight is not None and foresight.refused:
+        raise RuleRefusedError(*foresight.refused)
+    twice = _duplicates(session, job, changeable)
     if wanted.when is not None:
         check_window(wanted.when, now)
         job.scheduled_at, job.timezone = wanted.when.at, wanted.when.zone
@@ -141,10 +197,30 @@ def change(
             item.max_lateness = int(wanted.max_lateness.total_seconds())
     if wanted.options is not None:
         _new_options(session, content, changeable, wanted.options)
+    if not wanted.allow_duplicate:
+        session.flush()
+        now_twice = _duplicates(session, job, changeable)
+        if new := [problem for name, problem in now_twice.items() if name not in twice]:
+            raise RuleRefusedError(*new)
     undone = _undo(session, changeable)
     _roll_up(session, job)
     notify_if_soon(session, job.scheduled_at, now)
     return undone
+
+
+def _duplicates(
+    session: Session, job: ScheduledJob, publications: Sequence[Publication]
+) -> dict[str, FieldProblem]:
+    """Return, by account, which of a job's posts its account has already, as they stand now."""
+    content = session.get_one(Content, job.content_id)
+    found = {}
+    for item in publications:
+        caption = {item.account_id: str((item.options or {}).get("caption") or "")}
+        for problem in duplicates(
+            session, content, [item.account_id], caption, job.scheduled_at, job_id=job.id
+        ):
+            found[item.account_id] = problem
+    return found
 
 
 def _locked(

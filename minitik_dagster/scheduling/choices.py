@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from minitik_dagster.db.models import Account, Content
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import FieldProblem, InvalidInputError
@@ -20,6 +22,7 @@ from minitik_dagster.platforms.limits import (
     YOUTUBE_TITLE_CHARACTERS,
 )
 from minitik_dagster.platforms.options import OPTIONS, TikTokOptions, check_options
+from minitik_dagster.scheduling.honoured import dishonoured
 
 _ACCOUNTS: Final = "accounts"
 _PROVIDERS: Final = {platform.value.lower(): platform for platform in Platform}
@@ -35,9 +38,10 @@ _INSTAGRAM_MENTIONS: Final = 20
 
 @dataclass
 class Choices:
-    """One account's resolved options, and what is wrong with them."""
+    """One account's resolved options, which of them were `chosen` by name, and what is wrong with them."""
 
     options: dict[str, Any] = field(default_factory=dict)
+    chosen: frozenset[str] = frozenset()
     invalid: list[FieldProblem] = field(default_factory=list)
     refused: list[FieldProblem] = field(default_factory=list)
 
@@ -88,18 +92,26 @@ def resolve_options(options: Mapping[str, Any], content: Content, account: Accou
         return choices
     model = OPTIONS[platform].model_validate(given)
     resolved = model.model_dump(mode="json", by_alias=True, exclude_none=True)
-    resolved["caption"] = _text(given.get("caption")) or _text(content.description) or content.title
+    title = _text(given.get("title")) or content.title
+    shown = content.title if platform is Platform.YOUTUBE else title
+    resolved["caption"] = _text(given.get("caption")) or _text(content.description) or shown
     if platform is Platform.YOUTUBE:
-        resolved["title"] = _text(given.get("title")) or content.title
+        resolved["title"] = title
     if isinstance(model, TikTokOptions) and model.privacy is None:
         privacy = default_privacy(account)
         if privacy is None:
             choices.refused.append(_privacy_missing(account))
         else:
             resolved["privacy"] = privacy
-    choices.options = resolved
+    choices.options, choices.chosen = resolved, _chosen(model)
+    choices.refused.extend(dishonoured(platform, resolved, content))
     choices.refused.extend(_text_problems(platform, resolved))
     return choices
+
+
+def _chosen(model: BaseModel) -> frozenset[str]:
+    fields = type(model).model_fields
+    return frozenset(str(fields[name].alias) for name in model.model_fields_set)
 
 
 def default_privacy(account: Account) -> str | None:

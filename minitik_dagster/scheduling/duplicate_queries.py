@@ -15,6 +15,7 @@ JOIN contents c ON c.id = p."contentId"
 LEFT JOIN unnest(CAST(:captioned AS text[]), CAST(:captions AS text[])) AS w(account_id, caption)
     ON w.account_id = p."accountId"
 WHERE p."accountId" = ANY(CAST(:account_ids AS text[]))
+  AND p."scheduledJobId" IS DISTINCT FROM CAST(:job_id AS text)
   AND CASE
     WHEN p.stage IN ('failed', 'cancelled', 'removed') THEN false
     WHEN p."contentId" = :content_id THEN CASE

@@ -26,13 +26,15 @@ def duplicates(
     account_ids: Sequence[str],
     captions: Mapping[str, str],
     due_at: datetime,
+    *,
+    job_id: str | None = None,
 ) -> list[FieldProblem]:
     """Return a finding per account that has this post already, or is about to.
 
     The content itself counts while it waits, and for WINDOW_HOURS after it was sent. Another content
     counts if its file is the same (MediaFacts.fingerprint), its caption is the account's of `captions`,
     and the two instants lie within WINDOW_HOURS. What was rolled back and is still public counts
-    whatever the window.
+    whatever the window. `job_id`: a job whose own posts do not count, it is the one that changes.
     """
     facts = MediaFacts.from_metadata(content.details)
     rows = session.execute(
@@ -45,6 +47,7 @@ def duplicates(
             "captions": [value.strip() for value in captions.values()],
             "due_at": to_db(due_at),
             "window_hours": WINDOW_HOURS,
+            "job_id": job_id,
         },
     ).mappings()
     per_account = {row["account_id"]: row for row in rows}

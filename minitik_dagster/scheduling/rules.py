@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Account, Content
-from minitik_dagster.db.types import AccountStatus
+from minitik_dagster.db.types import AccountStatus, from_db
 from minitik_dagster.errors import (
     FieldProblem,
     InvalidInputError,
@@ -53,10 +53,11 @@ class Wish:
 
 @dataclass
 class Target:
-    """One account and the resolved options of its publication."""
+    """One account, the resolved options of its publication, and which of them were chosen by name."""
 
     account: Account
     options: dict[str, Any]
+    chosen: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -88,6 +89,14 @@ class Examination:
             raise RuleRefusedError(*self.refused)
         assert self.content is not None
         return self.content
+
+
+def database_now(session: Session) -> datetime:
+    """Return PostgreSQL's present instant in whole milliseconds: the one clock (engine.md R10)."""
+    now = from_db(
+        session.execute(text("SELECT statement_timestamp() AT TIME ZONE 'UTC'")).scalar_one()
+    )
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def is_id(value: str) -> bool:
@@ -221,7 +230,7 @@ def _resolve(wish: Wish, content: Content, accounts: list[Account], found: Exami
         # Two accounts of one platform share its options: say each problem once.
         found.invalid.extend(item for item in choices.invalid if item not in found.invalid)
         found.refused.extend(item for item in choices.refused if item not in found.refused)
-        found.targets.append(Target(account, choices.options))
+        found.targets.append(Target(account, choices.options, choices.chosen))
     for name in unused_platforms(wish.options, {account.platform for account in accounts}):
         found.warnings.append(
             FieldProblem(

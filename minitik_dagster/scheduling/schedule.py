@@ -9,13 +9,14 @@ from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Content, Publication, ScheduledJob
 from minitik_dagster.db.stages import STATUS_OF, Stage
-from minitik_dagster.db.types import JobPriority, JobStatus, from_db
+from minitik_dagster.db.types import JobPriority, JobStatus
 from minitik_dagster.errors import FieldProblem
 from minitik_dagster.ids import new_id
+from minitik_dagster.scheduling.foresight import Foresight
 from minitik_dagster.scheduling.instants import ZonedInstant, check_window
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import ROLL_UP_CONTENT
-from minitik_dagster.scheduling.rules import Examination, Target, Wish, examine, is_id
+from minitik_dagster.scheduling.rules import Examination, Target, Wish, database_now, examine, is_id
 
 DEFAULT_MAX_LATENESS: Final = timedelta(hours=6)
 # A dispatcher asleep is woken only for what it could have to begin soon; the sensor finds the rest.
@@ -33,14 +34,6 @@ class Scheduled:
     warnings: tuple[FieldProblem, ...]
 
 
-def database_now(session: Session) -> datetime:
-    """Return PostgreSQL's present instant in whole milliseconds: the one clock (engine.md R10)."""
-    now = from_db(
-        session.execute(text("SELECT statement_timestamp() AT TIME ZONE 'UTC'")).scalar_one()
-    )
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
 def schedule(
     session: Session,
     wish: Wish,
@@ -48,14 +41,15 @@ def schedule(
     *,
     priority: JobPriority = JobPriority.NORMAL,
     max_lateness: timedelta = DEFAULT_MAX_LATENESS,
+    foresight: Foresight | None = None,
 ) -> Scheduled:
-    """Schedule a wish at an instant.
+    """Schedule a wish at an instant; `foresight` is what the platforms said of it beforehand.
 
     Raises InvalidInputError (also for a past instant), ReferenceNotFoundError or RuleRefusedError;
     then nothing was written. The caller's transaction commits it.
     """
     check_window(when, database_now(session))
-    return _create(session, wish, when, priority, max_lateness)
+    return _create(session, wish, when, priority, max_lateness, foresight)
 
 
 def publish_now(
@@ -64,11 +58,11 @@ def publish_now(
     *,
     priority: JobPriority = JobPriority.NORMAL,
     max_lateness: timedelta = DEFAULT_MAX_LATENESS,
+    foresight: Foresight | None = None,
 ) -> Scheduled:
     """Schedule a wish at PostgreSQL's present instant. Raises as `schedule`."""
-    return _create(
-        session, wish, ZonedInstant(database_now(session), "UTC"), priority, max_lateness
-    )
+    when = ZonedInstant(database_now(session), "UTC")
+    return _create(session, wish, when, priority, max_lateness, foresight)
 
 
 def _create(
@@ -77,9 +71,12 @@ def _create(
     when: ZonedInstant,
     priority: JobPriority,
     max_lateness: timedelta,
+    foresight: Foresight | None,
 ) -> Scheduled:
     _lock(session, wish)
     examination = examine(session, wish, when.at)
+    if foresight is not None:
+        foresight.add_to(examination)
     content = examination.require()
     now = database_now(session)
     job = ScheduledJob(

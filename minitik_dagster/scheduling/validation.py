@@ -1,14 +1,22 @@
 """Every check of a wish without side effects, all findings at once."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from minitik_dagster.errors import InvalidInputError
+from minitik_dagster.scheduling.foresight import VALIDATE_SECONDS, look_ahead
 from minitik_dagster.scheduling.instants import Disambiguation, check_window, resolve
-from minitik_dagster.scheduling.rules import Examination, ReferenceNotFoundError, Wish, examine
-from minitik_dagster.scheduling.schedule import database_now
+from minitik_dagster.scheduling.rules import (
+    Examination,
+    ReferenceNotFoundError,
+    Wish,
+    database_now,
+    examine,
+)
+from minitik_dagster.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -20,19 +28,37 @@ class Checked:
 
 
 def validate(
-    session: Session,
+    engine: Engine,
+    settings: Settings,
     wish: Wish,
     *,
+    max_lateness: timedelta,
     scheduled_at: str | None = None,
     zone: str | None = None,
     disambiguation: Disambiguation | None = None,
 ) -> Checked:
-    """Run the checks of scheduling, or of publishing now where no time is given.
+    """Run the checks of scheduling, or of publishing now where no time is given; ask the platforms.
 
     Raises ReferenceNotFoundError when the content is not there or not the caller's; everything else,
     a bad time too, is among the findings.
     """
-    now = database_now(session)
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        now = database_now(session)
+        at, found = _examined(session, wish, now, scheduled_at, zone, disambiguation)
+        session.expunge_all()
+    seen = look_ahead(engine, settings, found, at or now, max_lateness, seconds=VALIDATE_SECONDS)
+    seen.add_to(found)
+    return Checked(found, at)
+
+
+def _examined(
+    session: Session,
+    wish: Wish,
+    now: datetime,
+    scheduled_at: str | None,
+    zone: str | None,
+    disambiguation: Disambiguation | None,
+) -> tuple[datetime | None, Examination]:
     at: datetime | None = now
     problems: InvalidInputError | None = None
     if scheduled_at is not None:
@@ -48,4 +74,4 @@ def validate(
         raise ReferenceNotFoundError(*found.missing)
     if problems is not None:
         found.invalid.extend(problems.problems)
-    return Checked(found, at)
+    return at, found

@@ -137,3 +137,22 @@ def test_what_a_dispatcher_cannot_do_without_is_named(
     monkeypatch.delenv(name)
     assert name in minitik.refused("dispatcher")
     assert registered(deployment) == 0
+
+
+def test_a_machine_whose_clock_is_beyond_the_bound_is_refused(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch, deployment: Engine
+) -> None:
+    """One line that names the measured skew and the cure; nothing is claimed or registered."""
+    monkeypatch.setenv("MINITIK_MAX_SKEW_SECONDS", "0.000000001")
+    line = minitik.refused("dispatcher")
+    assert "off the database's; synchronise it (NTP)" in line
+    assert registered(deployment) == 0
+
+
+def test_a_dispatcher_reports_its_measured_skew(minitik: Command, deployment: Engine) -> None:
+    """`dispatchers.skewMs`: this machine's clock minus the database's, here one and the same."""
+    minitik("dispatcher", "--seconds", "0.5")
+    with deployment.connect() as connection:
+        (skew,) = connection.execute(text('SELECT "skewMs" FROM dispatchers')).scalars()
+    assert skew is not None
+    assert abs(skew) < 2000

@@ -36,6 +36,7 @@ def test_the_contracts_names_are_taken(platform: Platform, options: dict[str, ob
         (Platform.TIKTOK, {"privacy": "public"}, "options.tiktok.privacy"),
         (Platform.TIKTOK, {"coverTimestampMs": -1}, "options.tiktok.coverTimestampMs"),
         (Platform.INSTAGRAM, {"coverUrl": "http://h/c.jpg"}, "options.instagram.coverUrl"),
+        (Platform.YOUTUBE, {"thumbnailUrl": "http://h/c.jpg"}, "options.youtube.thumbnailUrl"),
         (Platform.YOUTUBE, {"privacy": "private"}, "options.youtube.privacy"),
         (Platform.YOUTUBE, {"publishAt": "2026-01-01T00:00:00Z"}, "options.youtube.publishAt"),
         (Platform.YOUTUBE, {"thumbnail": "not base64!"}, "options.youtube.thumbnail"),
@@ -57,12 +58,13 @@ def test_a_bad_choice_is_named_with_its_fix(
 
 def test_a_thumbnail_survives_being_stored() -> None:
     """Base64 in JSON, bytes for the client; above 2 MB it is refused."""
-    image = bytes(range(256)) * 40
+    image = b"\xff\xd8\xff" + bytes(range(256)) * 40
     given = {"thumbnail": base64.b64encode(image).decode()}
     stored = YouTubeOptions.model_validate(given).model_dump(mode="json", by_alias=True)
     assert YouTubeOptions.model_validate(json.loads(json.dumps(stored))).thumbnail == image
-    with pytest.raises(InvalidInputError, match="thumbnail"):
-        check_options(Platform.YOUTUBE, {"thumbnail": base64.b64encode(b"x" * 2_000_001).decode()})
+    for bad in (image + b"x" * 2_000_001, b"GIF89a" + b"x" * 40):
+        with pytest.raises(InvalidInputError, match="thumbnail"):
+            check_options(Platform.YOUTUBE, {"thumbnail": base64.b64encode(bad).decode()})
 
 
 def test_tiktok_has_no_preselected_privacy() -> None:

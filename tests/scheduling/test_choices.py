@@ -140,3 +140,66 @@ def test_names_that_are_not_known_and_values_that_cannot_be_stored_are_named() -
 
 def test_options_without_an_account_of_their_platform_are_noticed() -> None:
     assert unused_platforms({"tiktok": {}, "youtube": {}}, {Platform.YOUTUBE}) == ["tiktok"]
+
+
+def _seconds(duration: int) -> Content:
+    content = _content(description="Words")
+    content.duration = duration
+    return content
+
+
+@pytest.mark.parametrize(
+    ("platform", "options", "field"),
+    [
+        (Platform.TIKTOK, {"title": "Unseen"}, "options.tiktok.title"),
+        (Platform.INSTAGRAM, {"title": "Unseen"}, "options.instagram.title"),
+        (Platform.TIKTOK, {"coverTimestampMs": 12_001}, "options.tiktok.coverTimestampMs"),
+        (Platform.INSTAGRAM, {"thumbOffsetMs": 12_001}, "options.instagram.thumbOffsetMs"),
+        (
+            Platform.TIKTOK,
+            {"brandContent": True, "privacy": "SELF_ONLY"},
+            "options.tiktok.brandContent",
+        ),
+        (
+            Platform.INSTAGRAM,
+            {"coverUrl": "https://h/c.jpg", "thumbOffsetMs": 1},
+            "options.instagram.thumbOffsetMs",
+        ),
+        (
+            Platform.YOUTUBE,
+            {"thumbnail": "/9j/4AAQ", "thumbnailUrl": "https://h/c.jpg"},
+            "options.youtube.thumbnailUrl",
+        ),
+    ],
+)
+def test_an_option_that_would_not_be_honoured_is_refused_with_the_reason(
+    platform: Platform, options: dict[str, Any], field: str
+) -> None:
+    """Nothing is dropped in silence."""
+    account = _account(platform, {"tiktok": {"defaultPrivacy": "PUBLIC_TO_EVERYONE"}})
+    choices = resolve_options({platform.value.lower(): options}, _seconds(12), account)
+    (problem,) = choices.refused
+    assert problem.field == field
+    assert problem.message
+    assert problem.fix
+
+
+def test_a_title_is_the_caption_where_there_is_no_other_text() -> None:
+    """Then it is seen, and taken."""
+    for platform in (Platform.TIKTOK, Platform.INSTAGRAM):
+        account = _account(platform, {"tiktok": {"defaultPrivacy": "SELF_ONLY"}})
+        choices = resolve_options(
+            {platform.value.lower(): {"title": "Seen", "coverTimestampMs": 0}
+             if platform is Platform.TIKTOK else {"title": "Seen", "thumbOffsetMs": 0}},
+            _content(),
+            account,
+        )  # fmt: skip
+        assert (choices.options["caption"], choices.refused) == ("Seen", [])
+
+
+def test_which_options_were_chosen_by_name_is_known() -> None:
+    """A default that the platform overrules is told of; what was asked for is refused."""
+    account = _account(Platform.TIKTOK, {"tiktok": {"defaultPrivacy": "SELF_ONLY"}})
+    given = {"tiktok": {"disableDuet": False}, "accounts": {"a1": {"isAigc": True}}}
+    choices = resolve_options(given, _content(), account)
+    assert choices.chosen == {"disableDuet", "isAigc"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -13,9 +14,10 @@ from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import RuleRefusedError
 from minitik_dagster.media.facts import MediaFacts
 from minitik_dagster.scheduling.instants import ZonedInstant
-from minitik_dagster.scheduling.rules import Wish
+from minitik_dagster.scheduling.rules import Examination, Wish
 from minitik_dagster.scheduling.schedule import schedule
 from minitik_dagster.scheduling.validation import validate
+from minitik_dagster.settings import Settings
 from tests.api.scene import VERTICAL, Person, Scene
 
 HASHED = replace(VERTICAL, fingerprint="sha256:" + "ab" * 32)
@@ -65,6 +67,13 @@ def put(engine: Engine, wanted: Wish, when: ZonedInstant) -> list[str]:
         return [item.message for item in schedule(session, wanted, when).warnings]
 
 
+def check(engine: Engine, wanted: Wish) -> Examination:
+    """Validate it; without ENCRYPTION_KEY no platform is asked."""
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    settings = Settings(database_url=SecretStr(url))
+    return validate(engine, settings, wanted, max_lateness=timedelta(hours=6)).found
+
+
 @pytest.mark.parametrize(("first", "second"), [(HASHED, HASHED), (LARGE, LARGE), (EARLIER, HASHED)])
 def test_the_same_file_and_caption_from_another_content_is_refused_and_told_by_validate(
     engine: Engine,
@@ -81,8 +90,7 @@ def test_the_same_file_and_caption_from_another_content_is_refused_and_told_by_v
     rows = scene.fingerprint()
     with pytest.raises(RuleRefusedError, match=f"same file.*INSTAGRAM account {account}.*{before}"):
         put(engine, again, hours_ahead(2))
-    with Session(engine) as session:
-        found = validate(session, again).found
+    found = check(engine, again)
     assert [problem.field for problem in found.refused] == ["accountIds"]
     assert "allowDuplicate" in found.refused[0].fix
     assert scene.fingerprint() == rows
@@ -150,6 +158,5 @@ def test_what_counts_is_what_is_public_or_may_become_so(
     put(engine, wish(person, before, account), hours_ahead(1))
     scene.run(f"UPDATE publications SET {change}")  # noqa: S608 - a constant of this test
     again = wish(person, scene.content(person, title="A clip", facts=HASHED), account)
-    with Session(engine) as session:
-        found = validate(session, again).found
+    found = check(engine, again)
     assert bool(found.refused) is refused

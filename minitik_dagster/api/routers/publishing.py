@@ -1,5 +1,6 @@
 """`/api/publishing`: publish now, check without side effects, follow, roll back."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -15,6 +16,7 @@ from minitik_dagster.api.schemas.publishing import (
 )
 from minitik_dagster.api.schemas.scheduling import PublishBody, ScheduledJobView, ValidateBody
 from minitik_dagster.publishing.rollback import roll_back
+from minitik_dagster.scheduling.foresight import NOW_SECONDS, foresee
 from minitik_dagster.scheduling.jobs import get_job
 from minitik_dagster.scheduling.progress import content_progress
 from minitik_dagster.scheduling.schedule import publish_now
@@ -28,24 +30,44 @@ Writer = Annotated[Caller, Depends(require_scope("publish:write"))]
 
 @router.post("", status_code=202, responses=problems(404, 409, 422))
 def publish_post(
-    body: PublishBody, caller: Writer, session: SessionDep, once: OnceDep
+    body: PublishBody,
+    caller: Writer,
+    session: SessionDep,
+    once: OnceDep,
+    engine: EngineDep,
+    settings: SettingsDep,
 ) -> ScheduledJobView:
-    """Publish a content on some accounts now: a job that is due at once."""
+    """Publish a content on some accounts now: a job that is due at once.
+
+    The platforms are asked first whether they would take it, for less than a second.
+    """
+    wish, foresight = body.wish(caller.user_id), None
+    if not once.known(engine):
+        now = datetime.now(UTC)
+        foresight = foresee(engine, settings, wish, now, body.lateness, seconds=NOW_SECONDS)
     if (before := once.replay(session, body)) is not None:
         return ScheduledJobView.of(get_job(session, caller.user_id, before["scheduledJobId"]))
     made = publish_now(
-        session, body.wish(caller.user_id), priority=body.priority, max_lateness=body.lateness
+        session,
+        wish,
+        priority=body.priority,
+        max_lateness=body.lateness,
+        foresight=foresight,
     )
     once.keep(session, body, status=202, created={"scheduledJobId": made.job.id})
     return ScheduledJobView.created(made)
 
 
 @router.post("/validate", responses=problems(404))
-def validate_post(body: ValidateBody, caller: Reader, session: SessionDep) -> ValidationAnswer:
-    """Run every check and tell all findings at once; changes nothing."""
+def validate_post(
+    body: ValidateBody, caller: Reader, engine: EngineDep, settings: SettingsDep
+) -> ValidationAnswer:
+    """Run every check, ask the platforms live, and tell all findings at once; changes nothing."""
     checked = validate(
-        session,
+        engine,
+        settings,
         body.wish(caller.user_id),
+        max_lateness=body.lateness,
         scheduled_at=body.scheduled_at,
         zone=body.timezone,
         disambiguation=body.disambiguation,

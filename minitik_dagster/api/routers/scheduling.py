@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
-from minitik_dagster.api.dependencies import SessionDep
+from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.scheduling import (
@@ -19,8 +19,9 @@ from minitik_dagster.api.schemas.scheduling import (
 )
 from minitik_dagster.db.types import JobStatus
 from minitik_dagster.errors import FieldProblem, InvalidInputError
-from minitik_dagster.scheduling.changes import Change, cancel, change
+from minitik_dagster.scheduling.changes import Change, cancel, change, foresee_change
 from minitik_dagster.scheduling.counts import queue_metrics
+from minitik_dagster.scheduling.foresight import foresee
 from minitik_dagster.scheduling.instants import resolve
 from minitik_dagster.scheduling.jobs import PAGE_LIMIT, get_job, list_jobs
 from minitik_dagster.scheduling.schedule import schedule
@@ -33,17 +34,29 @@ Writer = Annotated[Caller, Depends(require_scope("publish:write"))]
 
 @router.post("", status_code=201, responses=problems(404, 409, 422))
 def schedule_post(
-    body: ScheduleBody, caller: Writer, session: SessionDep, once: OnceDep
+    body: ScheduleBody,
+    caller: Writer,
+    session: SessionDep,
+    once: OnceDep,
+    engine: EngineDep,
+    settings: SettingsDep,
 ) -> ScheduledJobView:
-    """Schedule a content on some accounts at one instant: all of them or none."""
+    """Schedule a content on some accounts at one instant: all of them or none.
+
+    What is due within 24 hours is asked of the platforms first; one that cannot be asked is a warning.
+    """
+    wish, when, foresight = body.wish(caller.user_id), body.when(), None
+    if not once.known(engine):
+        foresight = foresee(engine, settings, wish, when.at, body.lateness)
     if (before := once.replay(session, body)) is not None:
         return ScheduledJobView.of(get_job(session, caller.user_id, before["scheduledJobId"]))
     made = schedule(
         session,
-        body.wish(caller.user_id),
-        body.when(),
+        wish,
+        when,
         priority=body.priority,
         max_lateness=body.lateness,
+        foresight=foresight,
     )
     once.keep(session, body, status=201, created={"scheduledJobId": made.job.id})
     return ScheduledJobView.created(made)
@@ -78,11 +91,22 @@ def read_scheduled_job(job_id: str, caller: Reader, session: SessionDep) -> Sche
 @router.patch("/{job_id}", responses=problems(404, 409, 422))
 @router.patch("/jobs/{job_id}", responses=problems(404, 409, 422))
 def change_scheduled_job(
-    job_id: str, body: ChangeBody, caller: Writer, session: SessionDep
+    job_id: str,
+    body: ChangeBody,
+    caller: Writer,
+    session: SessionDep,
+    engine: EngineDep,
+    settings: SettingsDep,
 ) -> ChangedJobView:
-    """Move or change a job, up to the commit call: all of its posts or none."""
-    undone = change(session, caller.user_id, job_id, _change_of(body))
-    return ChangedJobView.after(get_job(session, caller.user_id, job_id), undone)
+    """Move or change a job, up to the commit call: all of its posts or none.
+
+    A new time or new options are checked as at scheduling.
+    """
+    wanted = _change_of(body)
+    foresight = foresee_change(engine, settings, caller.user_id, job_id, wanted)
+    undone = change(session, caller.user_id, job_id, wanted, foresight=foresight)
+    view = get_job(session, caller.user_id, job_id)
+    return ChangedJobView.after(view, undone, foresight.warnings)
 
 
 @router.delete("/{job_id}", responses=problems(404, 409))
@@ -110,4 +134,5 @@ def _change_of(body: ChangeBody) -> Change:
         priority=body.priority,
         max_lateness=timedelta(seconds=body.max_lateness) if body.max_lateness else None,
         options=body.options,
+        allow_duplicate=body.allow_duplicate,
     )

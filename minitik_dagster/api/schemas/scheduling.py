@@ -11,6 +11,7 @@ from minitik_dagster.api.schemas.base import Body, FieldView, Instant, View
 from minitik_dagster.db.models import Publication
 from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import JobPriority, JobStatus, Platform, PublicationStatus
+from minitik_dagster.errors import FieldProblem
 from minitik_dagster.scheduling.counts import Queue, QueueMetrics
 from minitik_dagster.scheduling.discards import Undone
 from minitik_dagster.scheduling.instants import Disambiguation, ZonedInstant, resolve
@@ -104,6 +105,7 @@ class ChangeBody(Body):
     priority: JobPriority | None = None
     max_lateness: MaxLateness | None = None
     options: Options | None = None
+    allow_duplicate: StrictBool = False
 
 
 class JobPublicationView(View):
@@ -175,10 +177,13 @@ class ChangedJobView(ScheduledJobView):
     undone: list[UndoneView] = Field(default_factory=list)
 
     @classmethod
-    def after(cls, view: JobView, undone: Iterable[Undone]) -> Self:
-        """Show a job and what becomes of its preparation."""
+    def after(
+        cls, view: JobView, undone: Iterable[Undone], warnings: Iterable[FieldProblem] = ()
+    ) -> Self:
+        """Show a job, what becomes of its preparation, and what to know of the change."""
         told = [UndoneView.model_validate(item, from_attributes=True) for item in undone]
-        return cls.of(view).model_copy(update={"undone": told})
+        update = {"undone": told, "warnings": [FieldView.of(item) for item in warnings]}
+        return cls.of(view).model_copy(update=update)
 
 
 class JobPageView(View):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
@@ -151,9 +152,11 @@ class Sandbox:
             case "drop-before":
                 return None
             case "status":
-                return platform.refusal(fault.status or DEFAULT_STATUS, fault.code)
+                return _asking_back(
+                    platform.refusal(fault.status or DEFAULT_STATUS, fault.code), fault
+                )
             case "throttle":
-                return platform.throttled(call, fault.code)
+                return _asking_back(platform.throttled(call, fault.code), fault)
             case "late-effect":
                 pieces = [piece async for piece in call.stream()]
                 call.replace_body(b"".join(pieces))
@@ -199,6 +202,13 @@ class Sandbox:
                 await self.world.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _asking_back(reply: Reply, fault: Fault) -> Reply:
+    if fault.retryAfterSeconds is None:
+        return reply
+    header = ("Retry-After", str(fault.retryAfterSeconds))
+    return replace(reply, headers=(*reply.headers, header))
 
 
 def _host_name(host: str) -> str:

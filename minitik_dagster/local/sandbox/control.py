@@ -138,6 +138,13 @@ async def _posts(world: World, call: Call) -> Reply:
     return json_reply(200, {"posts": posts}, (("Cache-Control", "no-store"),))
 
 
+async def _options(world: World, call: Call) -> Reply:
+    """What was asked for a handle (TikTok's publish_id, a container, a video), in the platform's names."""
+    return json_reply(
+        200, world.posts.options(call.query.get("platform", ""), call.query.get("handle", ""))
+    )
+
+
 async def _remove_post(world: World, call: Call) -> Reply:
     """Take a public post away, as its creator or the platform's moderators do."""
     platform, identity = call.query.get("platform", ""), call.query.get("id", "")
@@ -231,6 +238,7 @@ _ROUTES: Final[dict[tuple[str, str], Callable[[World, Call], Awaitable[Reply]]]]
     ("GET", "/accounts"): _list_accounts,
     ("GET", "/posts"): _posts,
     ("DELETE", "/posts"): _remove_post,
+    ("GET", "/options"): _options,
     ("GET", "/calls"): _calls,
     ("DELETE", "/calls"): _forget_calls,
     ("GET", "/limits"): _limits,

@@ -33,7 +33,18 @@ _NEEDS_DELAY: Final = frozenset(
     {"delay", "delay-before", "late-effect", "stale-read", "slow-processing"}
 )
 _FIELDS: Final = frozenset(
-    {"platform", "operation", "kind", "count", "skip", "status", "code", "delayMs", "account"}
+    {
+        "platform",
+        "operation",
+        "kind",
+        "count",
+        "skip",
+        "status",
+        "code",
+        "delayMs",
+        "account",
+        "retryAfterSeconds",
+    }
 )
 DEFAULT_STATUS: Final = 503
 
@@ -48,6 +59,7 @@ class Fault:
 
     `status` is the HTTP status answered, `code` the platform's own code (`"9/2207042"` for
     Instagram's code and subcode, a TikTok code, a YouTube reason), `delayMs` what the kind says.
+    `retryAfterSeconds` adds the header Retry-After to an injected error.
     """
 
     platform: str
@@ -59,6 +71,7 @@ class Fault:
     code: str | None = None
     delayMs: int = 0
     account: str | None = None
+    retryAfterSeconds: int | None = None
 
 
 def _choice(body: dict[str, Any], name: str, allowed: tuple[str, ...]) -> str:
@@ -99,6 +112,9 @@ def parse_fault(body: dict[str, Any]) -> Fault:
         if kind not in _NEEDS_DELAY or "delayMs" in body
         else _missing_delay(kind),
         account=None if account is None else str(account),
+        retryAfterSeconds=(
+            _whole(body, "retryAfterSeconds", 0, 0) if "retryAfterSeconds" in body else None
+        ),
     )
 
 

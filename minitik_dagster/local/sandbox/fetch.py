@@ -16,10 +16,11 @@ _PIECE_BYTES: Final = 262_144
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a URL gave: size, hash, nothing else is kept."""
+    """What a URL gave: size, hash and the first bytes in hex; nothing else is kept."""
 
     bytes: int
     sha256: str
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,14 @@ class Fetcher:
             self._client = httpx2.AsyncClient(
                 follow_redirects=False, trust_env=False, timeout=_IO_SECONDS
             )
-        digest, size = hashlib.sha256(), 0
+        digest, size, head = hashlib.sha256(), 0, b""
         async with self._client.stream("GET", url) as response:
             if response.status_code != 200:
                 return FetchFailed("unreachable")
             async for piece in response.aiter_bytes(_PIECE_BYTES):
                 digest.update(piece)
                 size += len(piece)
+                head = head or piece[:16]
                 if size > max_bytes:
                     return FetchFailed("too_large")
-        return Fetched(size, digest.hexdigest()) if size else FetchFailed("unreachable")
+        return Fetched(size, digest.hexdigest(), head.hex()) if size else FetchFailed("unreachable")

@@ -28,6 +28,9 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
         "maxVideoBytes": 4_000_000_000,
         "maxDurationSeconds": 600,
         "unaudited": False,
+        "commentDisabled": False,  # what creators switched off in the app; a private account's
+        "duetDisabled": False,  # duet and stitch are off in any case
+        "stitchDisabled": False,
         "verifiedDomains": [],
         "fetchTimeoutMs": 30_000,
     },
@@ -43,6 +46,7 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
         "containerTtlSeconds": 86_400,
         "processingMs": 1_500,
         "maxVideoBytes": 300_000_000,
+        "maxCoverBytes": 8_000_000,
         "fetchTimeoutMs": 30_000,
         "repeatPublish": "same-id",  # or "refused"
         "repeatRefusal": "24/2207008",

@@ -1,6 +1,7 @@
 """Posts: what the platforms show to the world, one per handle."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +46,24 @@ class Posts:
             post.sha256, post.published_at, post.available_at, post.privacy, int(post.public),
             post.shortcode,
         )  # fmt: skip
+
+    def keep_options(self, platform: str, handle: str, options: dict[str, Any]) -> None:
+        """Remember what was asked for a handle's post, beside what was asked before."""
+        merged = {**self.options(platform, handle), **options}
+        self._store.run(
+            "INSERT INTO post_options (platform, handle, options) VALUES (?, ?, ?) "
+            "ON CONFLICT (platform, handle) DO UPDATE SET options = excluded.options",
+            platform,
+            handle,
+            json.dumps(merged),
+        )
+
+    def options(self, platform: str, handle: str) -> dict[str, Any]:
+        """Return what was asked for a handle's post, in the platform's own names."""
+        row = self._store.one(
+            "SELECT options FROM post_options WHERE platform = ? AND handle = ?", platform, handle
+        )
+        return dict(json.loads(row["options"])) if row else {}
 
     def find(self, platform: str, identity: str) -> Row | None:
         """Return one post by its id, public or not."""
@@ -114,12 +133,13 @@ class Posts:
         return [_contract_form(row) for row in rows]
 
     def shown_all(self, now_ms: int) -> list[dict[str, Any]]:
-        """Return every post ever made with its privacy, handle and removal: for tests."""
+        """Return every post ever made with its privacy, handle, options and removal: for tests."""
         return [
             {
                 **_contract_form(row),
                 "handle": row["handle"],
                 "privacy": row["privacy"],
+                "options": self.options(row["platform"], row["handle"]),
                 "public": bool(row["public"])
                 and row["removed_at"] is None
                 and row["published_at"] is not None

@@ -26,6 +26,9 @@ CREATE TABLE IF NOT EXISTS posts (
   removed_at INTEGER, shortcode TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (platform, id), UNIQUE (platform, handle));
 CREATE INDEX IF NOT EXISTS posts_by_account ON posts (platform, account, published_at);
+CREATE TABLE IF NOT EXISTS post_options (
+  platform TEXT NOT NULL, handle TEXT NOT NULL, options TEXT NOT NULL,
+  PRIMARY KEY (platform, handle));
 CREATE TABLE IF NOT EXISTS tiktok_posts (
   publish_id TEXT PRIMARY KEY, account TEXT NOT NULL, upload_token TEXT UNIQUE,
   caption TEXT NOT NULL, privacy TEXT NOT NULL, source TEXT NOT NULL, video_url TEXT,

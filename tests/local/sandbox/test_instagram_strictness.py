@@ -26,6 +26,41 @@ def codes(answer: Response) -> tuple[int, int | None]:
     return error["code"], error.get("error_subcode")
 
 
+def test_the_publishing_limit_answers_only_what_its_page_names(app: InstagramApp) -> None:
+    """quota_usage by default, config beside it; an unknown field and an old `since` are refused."""
+    path = f"{app.account.id}/content_publishing_limit"
+    assert app.get(path).json() == {"data": [{"quota_usage": 0}]}
+    asked = app.get(path, fields="config,quota_usage").json()["data"][0]
+    assert asked == {"config": {"quota_total": 100, "quota_duration": 86_400}, "quota_usage": 0}
+    assert codes(app.get(path, fields="quota_usage,quota_left")) == (100, None)
+    now = app.sandbox.http.get(app.sandbox.base + "/_sandbox/time").json()["now"] // 1000
+    assert app.get(path, since=str(now - 3_600)).status_code == 200
+    for since in (str(now - 86_500), str(now + 100), "yesterday"):
+        assert codes(app.get(path, since=since)) == (100, None)
+    assert codes(app.get("17841400000000000/content_publishing_limit")) == (100, 33)
+
+
+@pytest.mark.parametrize(
+    ("cover", "subcode"),
+    [
+        (b"\xff\xd8\xff\xe0" + VIDEO, None),
+        (b"\x89PNG\r\n\x1a\n" + VIDEO, "2207005"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 8_000_000, "2207004"),
+    ],
+    ids=["jpeg", "png", "too large"],
+)
+def test_a_cover_is_fetched_and_must_be_a_jpeg_of_8_mb_at_most(
+    app: InstagramApp, media: MediaServer, reel_url: str, cover: bytes, subcode: str | None
+) -> None:
+    """The container ends in ERROR with the image's subcode."""
+    cover_url = media.put("/cover", cover)
+    container = str(app.create(video_url=reel_url, cover_url=cover_url).json()["id"])
+    wait_until(lambda: app.state(container) in {"FINISHED", "ERROR"}, "an end of processing")
+    status = app.get(container, fields="status").json()["status"]
+    assert app.state(container) == ("ERROR" if subcode else "FINISHED")
+    assert subcode is None or subcode in status
+
+
 def finished(app: InstagramApp, url: str) -> str:
     container = str(app.create(video_url=url).json()["id"])
     wait_until(lambda: app.state(container) == "FINISHED", "a FINISHED container")

@@ -26,6 +26,11 @@ _HASHTAGS_MAX: Final = 30
 _MENTIONS_MAX: Final = 20
 _COLLABORATORS_MAX: Final = 3
 _DAY_MS: Final = 86_400_000
+_LIMIT_FIELDS: Final = frozenset({"quota_usage", "config", "rate_limit_settings"})
+_OPTIONS: Final = (
+    "caption", "share_to_feed", "thumb_offset", "cover_url", "is_ai_generated", "audio_name",
+    "collaborators",
+)  # fmt: skip
 _FETCH_ERRORS: Final = {
     "unreachable": "9004/2207052",
     "timeout": "-2/2207003",
@@ -101,6 +106,9 @@ class InstagramContainers:
             limits.number("instagram", "processingMs") if slow is None else slow,
             call.fail_code,
         )
+        self._world.posts.keep_options(
+            "instagram", container, {name: values[name] for name in _OPTIONS if name in values}
+        )
         self._world.spawn(self._fetch(container))
         return json_reply(200, {"id": container})
 
@@ -123,6 +131,10 @@ class InstagramContainers:
             return graph_error(100, None, "(#100) Param share_to_feed must be a boolean")
         if values.get("collaborators", "").count(",") >= _COLLABORATORS_MAX:
             return graph_error(100, None, "(#100) Param collaborators takes at most 3 names")
+        if values.get("is_ai_generated", "false").lower() not in {"true", "false", "1", "0"}:
+            return graph_error(100, None, "(#100) Param is_ai_generated must be a boolean")
+        if "cover_url" in values and not fetchable(values["cover_url"]):
+            return graph_error(9004, 2207052)
         if not fetchable(values["video_url"]):
             return graph_error(9004, 2207052)
         return None
@@ -138,6 +150,9 @@ class InstagramContainers:
             limits.number("instagram", "fetchTimeoutMs"),
         )
         error = row["fail_code"] if isinstance(got, Fetched) else _FETCH_ERRORS[got.reason]
+        cover = self._world.posts.options("instagram", container).get("cover_url")
+        if error is None and cover is not None:
+            error = await self._cover_error(str(cover))
         self._world.store.run(
             "UPDATE instagram_containers SET fetched_at = ?, bytes = ?, sha256 = ?, error = ? "
             "WHERE id = ?",
@@ -147,6 +162,18 @@ class InstagramContainers:
             error,
             container,
         )
+
+    async def _cover_error(self, url: str) -> str | None:
+        """Return what is wrong with a cover: a JPEG of at most 8 MB ("IG User Media")."""
+        limits = self._world.limits
+        got = await self._world.fetcher.fetch(
+            url,
+            limits.number("instagram", "maxCoverBytes"),
+            limits.number("instagram", "fetchTimeoutMs"),
+        )
+        if isinstance(got, Fetched):
+            return None if got.head.startswith("ffd8ff") else "36001/2207005"
+        return "36000/2207004" if got.reason == "too_large" else _FETCH_ERRORS[got.reason]
 
     def state(self, row: Row, as_of_ms: int) -> str:
         """Return a container's status_code as it was at an instant."""
@@ -262,8 +289,20 @@ class InstagramContainers:
         if ig_user not in {"me", token.account}:
             return no_such_object(ig_user)
         names = [n for n in call.query.get("fields", "quota_usage").split(",") if n]
+        if unknown := [n for n in names if n not in _LIMIT_FIELDS]:
+            return graph_error(
+                100, None, f"(#100) Tried accessing nonexisting field ({unknown[0]})"
+            )
+        since = call.query.get("since", str((call.now_ms - _DAY_MS) // 1000 + 1))
+        if not (since.isascii() and since.isdigit()) or (
+            int(since) * 1000 < call.now_ms - _DAY_MS or int(since) * 1000 > call.now_ms
+        ):
+            return graph_error(100, None, "(#100) Param since must be a time of the last 24 hours")
+        used = self._world.posts.published_since("instagram", token.account, int(since) * 1000)
         values: dict[str, Any] = {
-            "quota_usage": self._used(token.account, call.now_ms),
+            "quota_usage": used
+            if "since" in call.query
+            else self._used(token.account, call.now_ms),
             "config": {
                 "quota_total": self._world.limits.number("instagram", "postsPerDay"),
                 "quota_duration": 86_400,

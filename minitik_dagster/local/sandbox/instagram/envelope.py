@@ -25,6 +25,8 @@ MESSAGES: Final = {
     (352, 2207026): "The video format is not supported.",
     (9004, 2207052): "The media could not be fetched from this URI.",
     (9007, 2207027): "The media is not ready for publishing, please wait for a moment.",
+    (36000, 2207004): "The image is too large to download.",
+    (36001, 2207005): "The image format is not supported.",
     (36004, 2207010): "The caption was too long.",
 }
 _TRANSIENT: Final = frozenset({1, 2, -1, -2, 4, 17, 341})

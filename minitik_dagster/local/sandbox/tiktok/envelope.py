@@ -28,6 +28,13 @@ STATUS_OF: Final = {
     "rate_limit_exceeded": 429,
     "internal_error": 500,
 }
+OAUTH_NAMES: Final = frozenset(
+    {
+        "access_denied", "invalid_client", "invalid_grant", "invalid_request", "invalid_scope",
+        "unauthorized_client", "unsupported_grant_type", "unsupported_response_type",
+        "server_error", "temporarily_unavailable",
+    }
+)  # fmt: skip
 CODE_OF: Final = {400: "invalid_param", 401: "access_token_invalid", 429: "rate_limit_exceeded"}
 
 

@@ -4,7 +4,13 @@ from typing import Final
 
 from minitik_dagster.local.sandbox.consent import Consent
 from minitik_dagster.local.sandbox.http import Call, Handler, Reply, Route
-from minitik_dagster.local.sandbox.tiktok.envelope import CODE_OF, STATUS_OF, error, oauth_error
+from minitik_dagster.local.sandbox.tiktok.envelope import (
+    CODE_OF,
+    OAUTH_NAMES,
+    STATUS_OF,
+    error,
+    oauth_error,
+)
 from minitik_dagster.local.sandbox.tiktok.oauth import TikTokOAuth
 from minitik_dagster.local.sandbox.tiktok.publishing import TikTokPublishing
 from minitik_dagster.local.sandbox.tiktok.upload import TikTokUpload, is_last_chunk
@@ -75,7 +81,7 @@ class TikTok:
 
     def refusal(self, status: int, code: str | None) -> Reply:
         """Return an error in TikTok's envelope (flat for the OAuth error names)."""
-        if code in {"invalid_grant", "invalid_client", "invalid_request", "access_denied"}:
+        if code in OAUTH_NAMES:
             return oauth_error(code, "Injected.", status)
         name = code or CODE_OF.get(status, "internal_error")
         return error(name, "Injected.", status)

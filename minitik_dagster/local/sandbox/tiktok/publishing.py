@@ -103,9 +103,10 @@ class TikTokPublishing:
                 "creator_username": name,
                 "creator_nickname": name,
                 "privacy_level_options": list(_OPTIONS[private]),
-                "comment_disabled": False,
-                "duet_disabled": private,
-                "stitch_disabled": private,
+                "comment_disabled": bool(self._world.limits.get("tiktok", "commentDisabled")),
+                "duet_disabled": private or bool(self._world.limits.get("tiktok", "duetDisabled")),
+                "stitch_disabled": private
+                or bool(self._world.limits.get("tiktok", "stitchDisabled")),
                 "max_video_post_duration_sec": self._world.limits.number(
                     "tiktok", "maxDurationSeconds"
                 ),
@@ -219,6 +220,7 @@ class TikTokPublishing:
             limits.number("tiktok", "processingMs") if call.slow_ms is None else call.slow_ms,
             call.fail_code,
         )  # fmt: skip
+        self._world.posts.keep_options("tiktok", publish_id, info)
         return publish_id
 
     async def _pull(self, publish_id: str) -> None:

@@ -35,6 +35,13 @@ _DOMAIN_OF: Final = {
     "backendError": "global",
     "internalError": "global",
 }
+OAUTH_NAMES: Final = frozenset(
+    {
+        "access_denied", "admin_policy_enforced", "deleted_client", "invalid_client",
+        "invalid_grant", "invalid_request", "invalid_scope", "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)  # fmt: skip
 REASON_OF: Final = {400: "badRequest", 401: "authError", 403: "forbidden", 404: "notFound",
                     429: "rateLimitExceeded", 500: "internalError"}  # fmt: skip
 

@@ -5,6 +5,7 @@ from minitik_dagster.local.sandbox.http import Call, Handler, Reply, Route
 from minitik_dagster.local.sandbox.world import World
 from minitik_dagster.local.sandbox.youtube.channel import YouTubeChannel
 from minitik_dagster.local.sandbox.youtube.envelope import (
+    OAUTH_NAMES,
     REASON_OF,
     STATUS_OF,
     google_error,
@@ -80,7 +81,7 @@ class YouTube:
 
     def refusal(self, status: int, code: str | None) -> Reply:
         """Return an error in Google's envelope (flat for the OAuth error names)."""
-        if code in {"invalid_grant", "invalid_client", "invalid_request", "deleted_client"}:
+        if code in OAUTH_NAMES:
             return oauth_error(code, "Injected.", status)
         return google_error(code or REASON_OF.get(status, "backendError"), "Injected.", status)
 

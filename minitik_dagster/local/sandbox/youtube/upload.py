@@ -128,6 +128,15 @@ class YouTubeUpload:
             limits.number("youtube", "processingMs") if call.slow_ms is None else call.slow_ms,
             call.fail_code,
         )  # fmt: skip
+        self._world.posts.keep_options(
+            "youtube",
+            session,
+            {
+                **snippet,
+                **status.fields,
+                "notifySubscribers": call.query.get("notifySubscribers", "true") != "false",
+            },
+        )
         location = (
             f"{call.origin}{call.prefix}{call.path}?uploadType=resumable"
             f"&part={call.query['part']}&upload_id={session}"

@@ -3,6 +3,7 @@
 Rules: "Videos: list", "Videos: update", "Videos: delete", "Thumbnails: set" of the Data API.
 """
 
+import hashlib
 import json
 import secrets
 from typing import Any, Final
@@ -85,6 +86,9 @@ class YouTubeVideos:
                 public=public and not failure,
             )
         )
+        self._world.posts.keep_options(
+            "youtube", video, self._world.posts.options("youtube", session["id"])
+        )
         self.release_due()
         return video
 
@@ -100,6 +104,7 @@ class YouTubeVideos:
                 self._change_status(row, NewStatus(fields, None), at)
 
     def _change_status(self, row: Row, status: NewStatus, at_ms: int) -> None:
+        self._world.posts.keep_options("youtube", row["id"], status.fields)
         public = status.fields["privacyStatus"] == "public"
         self._world.store.run(
             "UPDATE youtube_videos SET status = ?, earlier_status = status, "
@@ -294,8 +299,10 @@ class YouTubeVideos:
         if kind not in {"image/jpeg", "image/png", "application/octet-stream"}:
             return google_error("badRequest", f"Media type '{kind}' is not supported.")
         limit, size, head = self._world.limits.number("youtube", "maxThumbnailBytes"), 0, b""
+        digest = hashlib.sha256()
         async for piece in call.stream():
             size += len(piece)
+            digest.update(piece)
             head = head or piece[:8]
         if size == 0:
             return google_error("mediaBodyRequired", "The request does not include the image.")
@@ -303,6 +310,11 @@ class YouTubeVideos:
             return google_error("invalidImage", "The provided image content is invalid.")
         self._world.store.run(
             "UPDATE youtube_videos SET thumbnail_bytes = ? WHERE id = ?", size, row["id"]
+        )
+        self._world.posts.keep_options(
+            "youtube",
+            row["id"],
+            {"thumbnail": {"bytes": size, "sha256": digest.hexdigest(), "contentType": kind}},
         )
         url = f"https://i.ytimg.com/vi/{row['id']}/default.jpg"
         return json_reply(
