@@ -166,7 +166,9 @@ def _check_place(
             )
         if account.disconnected_at is None:
             return
-    tier = session.execute(text(queries.TIER), {"user_id": user_id}).scalar_one()
+    tier = session.execute(text(queries.TIER), {"user_id": user_id}).scalar_one_or_none()
+    if tier is None:
+        raise NotFoundError(f"no user {user_id[:64]!r}")
     taken = session.execute(text(queries.PLACES_TAKEN), {"user_id": user_id}).scalar_one()
     if (problem := place_problem(SubscriptionTier(tier), taken)) is not None:
         raise RuleRefusedError(problem)

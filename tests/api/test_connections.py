@@ -1,9 +1,11 @@
 """Connecting accounts end to end: our API, the sandbox's consent page, its token endpoints."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +28,8 @@ from tests.api.server import serving
 
 KEY = "ab" * 32
 PLATFORMS = list(Platform)
+VECTORS = Path(__file__).parents[1] / "data" / "token_vectors.json"
+LEGACY: dict[str, str] = json.loads(VECTORS.read_text())["valid"][0]
 LIVES = {"TIKTOK": 7_200, "INSTAGRAM": 5_184_000, "YOUTUBE": 3_600}
 
 
@@ -45,6 +49,8 @@ def settings(
     return Settings(
         database_url=SecretStr(database_url),
         encryption_key=SecretStr(KEY),
+        # The key under which an adopted database's tokens are sealed.
+        encryption_key_previous=SecretStr(LEGACY["key"]),
         nextauth_url=f"http://127.0.0.1:{port}",
     )
 
@@ -83,7 +89,7 @@ def sandbox_account(sandbox: SandboxServer, platform: Platform, **details: objec
 def opened(scene: Scene, account_id: str) -> dict[str, Any]:
     """An account's row with its tokens in plain text."""
     [row] = scene.rows("SELECT * FROM accounts WHERE id = :id", id=account_id)
-    vault = Vault([bytes.fromhex(KEY)])
+    vault = Vault([bytes.fromhex(KEY), bytes.fromhex(LEGACY["key"])])
     for name in ("accessToken", "refreshToken"):
         row[name] = vault.open(row[name]) if row[name] else row[name]
     return row
@@ -556,6 +562,64 @@ def test_an_adopted_account_reconnects_with_its_id_history_and_held_posts(
     assert released.json() == {"released": [early], "tooLate": [late]}
     stages = scene.rows("SELECT id, stage FROM publications")
     assert {r["id"]: r["stage"] for r in stages} == {early: "scheduled", late: "held"}
+
+
+def test_an_adopted_refresh_token_stays_as_it_was_sealed_when_the_answer_has_none(
+    api: httpx.Client, scene: Scene, person: Person, sandbox: SandboxServer
+) -> None:
+    """A row of the old system, sealed under an older key: the new access token stands beside it."""
+    known = sandbox_account(sandbox, Platform.YOUTUBE)
+    legacy = new_id()
+    scene.run(
+        'INSERT INTO accounts (id, "userId", platform, "platformAccountId", "accessToken", '
+        '"refreshToken", status, "connectedAt", metadata) VALUES (:id, :user, \'YOUTUBE\', :known, '
+        ":stored, :stored, 'CONNECTED', '2024-02-03', '[]')",
+        id=legacy,
+        user=person.id,
+        known=known,
+        stored=LEGACY["stored"],
+    )
+    url = initiate(api, person, Platform.YOUTUBE, accountId=legacy)["authorizationUrl"]
+    answer = api.get(decide(with_query(url, prompt=None), account=known).path)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["account"]["id"] == legacy
+    row = opened(scene, legacy)
+    assert row["refreshToken"] == LEGACY["plaintext"]
+    assert row["accessToken"] != LEGACY["plaintext"]
+    assert row["metadata"]["scopes"]
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_no_code_state_verifier_or_token_is_told_or_stored_in_plain(
+    api: httpx.Client,
+    scene: Scene,
+    person: Person,
+    capfd: pytest.CaptureFixture[str],
+    platform: Platform,
+) -> None:
+    """Every table, both answers and everything that was logged are searched."""
+    begun = initiate(api, person, platform)
+    vault = Vault([bytes.fromhex(KEY)])
+    [flow] = scene.rows("SELECT * FROM oauth_states")
+    back = decide(begun["authorizationUrl"])
+    answer = api.get(back.path)
+    again = api.get(back.path)
+    [account] = scene.rows("SELECT id FROM accounts")
+    row = opened(scene, account["id"])
+    secrets = [back.query["code"], begun["state"], row["accessToken"], row["refreshToken"]]
+    secrets.append(vault.open(flow["codeVerifier"]) if flow["codeVerifier"] else None)
+    tables = scene.rows(
+        "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public'"
+    )
+    stored = "".join(
+        str(scene.rows(f'SELECT CAST(t AS text) FROM "{table["name"]}" t'))  # noqa: S608 - our own names
+        for table in tables
+    )
+    logged = "".join(capfd.readouterr())
+    assert account["id"] in stored
+    for secret in filter(None, secrets):
+        for where in (stored, answer.text, again.text, logged):
+            assert secret not in where
 
 
 def test_a_default_privacy_is_one_that_tiktok_offers_the_creator_now(

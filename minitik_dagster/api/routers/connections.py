@@ -139,7 +139,8 @@ def begin_connection(
 @router.get(
     "/api/accounts/callback/{provider}",
     response_model=ConnectedView,
-    responses=problems(422) | {303: {"description": "for a browser: to a page that says the same"}},
+    responses=problems(422, 429, 502)
+    | {303: {"description": "for a browser: to a page that says the same"}},
 )
 def finish_connection(
     provider: Provider,
