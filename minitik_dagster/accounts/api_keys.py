@@ -29,6 +29,7 @@ USER_SCOPES: Final = (
     "publish:read",
     "publish:write",
     "accounts:read",
+    "accounts:write",
 )
 SCOPES: Final = (*USER_SCOPES, ADMIN_SCOPE)
 _SHOWN_CHARACTERS: Final = 12

@@ -31,6 +31,7 @@ class Problem(BaseModel):
     error: str = Field(description="the detail again, as the old system named it")
     requestId: str
     state: str | None = Field(None, description="the present state (409)")
+    code: str | None = Field(None, description="why an account was not connected (422)")
     dependency: str | None = Field(None, description="the server that does not answer (503)")
 
 

@@ -28,12 +28,14 @@ from minitik_dagster.errors import (
     InvalidInputError,
     LeaseLostError,
     MinitikError,
+    NotConnectedError,
     NotFoundError,
     PlatformError,
     RuleRefusedError,
     SchemaVersionError,
     StateConflictError,
     ThrottledError,
+    TooManyAttemptsError,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -58,6 +60,7 @@ METHOD: Final = ProblemType("method-not-allowed", 405, "The path does not know t
 CONFLICT: Final = ProblemType("state-conflict", 409, "The present state forbids this")
 TOO_LARGE: Final = ProblemType("body-too-large", 413, "The request's body is too large")
 REFUSED: Final = ProblemType("rule-refused", 422, "Well-formed, but a rule refuses it")
+NOT_CONNECTED: Final = ProblemType("not-connected", 422, "The account was not connected")
 THROTTLED: Final = ProblemType("throttled", 429, "Too many calls for now")
 INTERNAL: Final = ProblemType("internal", 500, "The server failed; nothing was changed")
 PLATFORM: Final = ProblemType("platform", 502, "The platform refused or did not answer")
@@ -66,7 +69,7 @@ SCHEMA: Final = ProblemType("schema-mismatch", 503, "The database has another sc
 MISCONFIGURED: Final = ProblemType("misconfigured", 503, "The server's configuration is unfit")
 PROBLEM_TYPES: Final = (
     INVALID_INPUT, INVALID_HOST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD, CONFLICT, TOO_LARGE,
-    REFUSED, THROTTLED, INTERNAL, PLATFORM, DOWN, SCHEMA, MISCONFIGURED,
+    REFUSED, NOT_CONNECTED, THROTTLED, INTERNAL, PLATFORM, DOWN, SCHEMA, MISCONFIGURED,
 )  # fmt: skip
 
 # The first row whose class fits decides.
@@ -78,7 +81,9 @@ _TYPE_OF: Final[tuple[tuple[type[MinitikError], ProblemType], ...]] = (
     (StateConflictError, CONFLICT),
     (LeaseLostError, CONFLICT),
     (RuleRefusedError, REFUSED),
+    (NotConnectedError, NOT_CONNECTED),
     (ThrottledError, THROTTLED),
+    (TooManyAttemptsError, THROTTLED),
     (PlatformError, PLATFORM),
     (DependencyDownError, DOWN),
     (SchemaVersionError, SCHEMA),
@@ -163,6 +168,11 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
     elif isinstance(error, DependencyDownError):
         more["dependency"] = error.dependency
         headers["Retry-After"] = str(_RETRY_SECONDS)
+    elif isinstance(error, TooManyAttemptsError):
+        headers["Retry-After"] = str(max(1, ceil(error.retry_after.total_seconds())))
+    elif isinstance(error, NotConnectedError):
+        detail, more["code"] = error.reason, error.code
+        problems = (FieldProblem("account", error.reason, error.fix),)
     elif isinstance(error, PlatformError):
         detail = error.reason
         if isinstance(error, ThrottledError):
@@ -191,7 +201,11 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    known = {kind.status: kind for kind in PROBLEM_TYPES if kind not in {INVALID_HOST, SCHEMA}}
+    known = {
+        kind.status: kind
+        for kind in PROBLEM_TYPES
+        if kind not in {INVALID_HOST, NOT_CONNECTED, SCHEMA}
+    }
     kind = known.get(error.status_code)
     if kind is None:
         status = HTTPStatus(error.status_code)

@@ -20,7 +20,9 @@ class App:
     def credentials(self) -> tuple[str, str]:
         """Return id and secret in plain text; raises ConfigurationError when one is not set."""
         if self.client_id is None or self.client_secret is None:
-            raise ConfigurationError([f"{self.variables} must be set to refresh tokens"])
+            raise ConfigurationError(
+                [f"{self.variables} must be set to connect accounts and refresh tokens"]
+            )
         return self.client_id, self.client_secret.get_secret_value()
 
 

@@ -11,6 +11,12 @@ from minitik_dagster.outbound import Outbound
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import PlatformHttp
 from minitik_dagster.platforms.instagram import InstagramClient
+from minitik_dagster.platforms.oauth import (
+    ConsentFlow,
+    GoogleConsent,
+    InstagramConsent,
+    TikTokConsent,
+)
 from minitik_dagster.platforms.port import PlatformClient
 from minitik_dagster.platforms.tiktok import TikTokClient
 from minitik_dagster.platforms.youtube import YouTubeClient
@@ -38,6 +44,17 @@ class PlatformClients:
             platform: make(self._https[platform], endpoints, clock or SystemClock(), outbound)
             for platform, make in _CLIENTS.items()
         }
+        self._consents: dict[Platform, ConsentFlow] = {
+            Platform.TIKTOK: TikTokConsent(
+                self._https[Platform.TIKTOK], settings, endpoints.tiktok_app
+            ),
+            Platform.INSTAGRAM: InstagramConsent(
+                self._https[Platform.INSTAGRAM], settings, endpoints.instagram_app
+            ),
+            Platform.YOUTUBE: GoogleConsent(
+                self._https[Platform.YOUTUBE], settings, endpoints.google_app
+            ),
+        }
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -56,3 +73,13 @@ class PlatformClients:
     def client(self, platform: Platform) -> PlatformClient:
         """Return the client of a platform."""
         return self._clients[platform]
+
+    def consent(self, platform: Platform) -> ConsentFlow:
+        """Return how an account of a platform is connected."""
+        return self._consents[platform]
+
+    def tiktok(self) -> TikTokClient:
+        """Return TikTok's client, for what only TikTok has."""
+        client = self._clients[Platform.TIKTOK]
+        assert isinstance(client, TikTokClient)
+        return client

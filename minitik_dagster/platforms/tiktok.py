@@ -289,6 +289,12 @@ class TikTokClient:
             ]
         return found
 
+    async def privacy_options(self, token: SecretStr) -> tuple[str, ...]:
+        """Ask creator_info which privacy levels the creator may choose now."""
+        got = await self._calls.creator_info(token)
+        options = got.values.get("privacy_level_options")
+        return tuple(str(one) for one in options) if isinstance(options, list) else ()
+
     async def identify(self, token: SecretStr) -> Identity:
         """Ask /v2/user/info/ for the open_id."""
         got = await self._calls.api(

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from minitik_dagster.db.types import from_db
 from minitik_dagster.errors import NotFoundError, StateConflictError
 from minitik_dagster.ids import new_id
 from minitik_dagster.publishing import pause_queries, review_queries
@@ -20,6 +22,28 @@ class Released:
 
     released: tuple[str, ...]
     too_late: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HeldPost:
+    """A held publication; `too_late` when it is past its maxLateness and will not be released."""
+
+    id: str
+    content_id: str
+    due_at: datetime
+    too_late: bool
+
+
+def held_posts(session: Session, account_id: str) -> list[HeldPost]:
+    """Return what `release_held` would look at, the earliest first; changes nothing."""
+    values = {
+        "account_id": account_id,
+        "default_lateness": DEFAULT_MAX_LATENESS.total_seconds(),
+    }
+    return [
+        HeldPost(row["id"], row["content_id"], from_db(row["due_at"]), row["too_late"])
+        for row in session.execute(text(pause_queries.HELD), values).mappings()
+    ]
 
 
 def release_held(session: Session, account_id: str, *, actor: str) -> Released:

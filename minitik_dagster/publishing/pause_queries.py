@@ -97,6 +97,15 @@ WITH held AS (
 SELECT id, too_late FROM held
 """
 
+# The same rows as RELEASE_HELD takes, only looked at.
+HELD = f"""
+SELECT p.id, p."contentId" AS content_id, p."dueAt" AS due_at,
+    p."dueAt" + make_interval(secs => COALESCE(p."maxLateness", :default_lateness)) < {NOW} AS too_late
+FROM publications p
+WHERE p.stage = 'held' AND p."accountId" = :account_id AND COALESCE(p."leaseToken", 0) > 0
+ORDER BY p."dueAt", p.id
+"""
+
 WAKE = "SELECT pg_notify('minitik_due', '')"
 
 AUDIT = f"""

@@ -128,7 +128,9 @@ def test_what_an_account_can_do_follows_from_what_was_granted(
     session.flush()
     [facts] = list_accounts(session, user.id)
     assert (facts.capabilities.publish, facts.capabilities.metrics) == (publish, metrics)
-    assert facts.capabilities.delete is (platform is Platform.YOUTUBE)
+    assert facts.capabilities.delete is (platform is Platform.YOUTUBE and publish)
+    assert bool(facts.capabilities.missing_scopes.get("publish")) is not publish
+    assert ("publish" in facts.capabilities.reasons) is not publish
     assert "planted-secret" not in repr(facts)
     account.status = AccountStatus.EXPIRED
     session.flush()

@@ -13,9 +13,9 @@ from minitik_dagster.settings import Settings
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[httpx.Client]:
+def serving(settings: Settings, port: int | None = None) -> Iterator[httpx.Client]:
     """Serve the API in a thread; yield a client of it."""
-    port = free_port()
+    port = port or free_port()
     config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

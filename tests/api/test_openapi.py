@@ -12,7 +12,7 @@ from minitik_dagster.api.problems import PROBLEM_TYPES, problem_type_of
 from minitik_dagster.errors import MinitikError
 from minitik_dagster.settings import Settings
 
-OPEN = {"read_health", "read_readiness"}
+OPEN = {"read_health", "read_readiness", "finish_connection"}
 
 
 @pytest.fixture(scope="module")

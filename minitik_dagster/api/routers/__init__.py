@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from minitik_dagster.api.routers import (
     accounts,
+    connections,
     content,
     dead_letters,
     health,
@@ -20,6 +21,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     dead_letters.router,
     queues.router,
     accounts.router,
+    connections.router,
     platforms.router,
     health.router,
 )

@@ -15,11 +15,17 @@ router = APIRouter(prefix="/api/accounts", tags=["accounts"])
 
 
 class CapabilitiesView(View):
-    """What can be done with the account now; `delete` = the platform's API can delete a post."""
+    """What can be done with the account now; `delete` = the platform's API can delete a post.
+
+    `missingScopes` and `reasons` have an entry for each that cannot be done: the permissions to grant,
+    and why in plain words.
+    """
 
     publish: bool
     delete: bool
     metrics: bool
+    missing_scopes: dict[str, list[str]]
+    reasons: dict[str, str]
 
 
 class AccountView(View):
@@ -33,6 +39,7 @@ class AccountView(View):
     token_expires_at: Instant | None
     scopes: list[str]
     capabilities: CapabilitiesView
+    default_privacy: str | None
 
     @classmethod
     def of(cls, facts: AccountFacts) -> Self:
