@@ -15,16 +15,25 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from servers import Ground, ground, machine
-from sqlalchemy import text
+from verdicts import (
+    NAMES,
+    QUICK,
+    RAISED,
+    RAISED_BUDGETS,
+    SETTLED,
+    Trial,
+    counted,
+    judge,
+    platform_account,
+    stages,
+)
 
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.process import ChildProcess
-from minitik_dagster.local.workbench import Video
 from minitik_dagster.resilience.breaker import reset_breaker
 
 LEASE_SECONDS = 2
@@ -46,25 +55,7 @@ LIES = (
     "stale-read",
     "delay",
 )
-# Short processing: a trial is about the engine, not about waiting. Quotas are not what is tried here.
-RAISED = {
-    "tiktok": {"processingMs": 300, "moderationMs": 300},
-    "instagram": {"processingMs": 300},
-    "youtube": {"processingMs": 300, "uploadsPerDay": 10**6, "unitsPerDay": 10**8},
-}
-RAISED_BUDGETS = {"youtube.uploads": 10**6, "youtube.units": 10**8}
 _SETTLE_SECONDS = 120
-_SETTLED = ("failed", "review", "cancelled", "removed", "held")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One post: where it goes, the lie told of it, and its bytes."""
-
-    publication_id: str
-    platform: Platform
-    lie: str
-    video: Video
 
 
 class Pair:
@@ -112,21 +103,13 @@ def wave(base: Ground, draw: random.Random, posts: int) -> list[Trial]:
             bench.sandbox.add_fault(
                 platform=platform.value.lower(),
                 operation=operation,
-                account=_platform_account(base, account_id),
+                account=platform_account(bench.engine, account_id),
                 **fault,
             )
         due_at = bench.now() + timedelta(seconds=draw.uniform(0.5, 8))
         (publication_id,) = bench.schedule(video, [(account_id, platform)], due_at)
-        trials.append(Trial(publication_id, platform, lie, video))
+        trials.append(Trial(publication_id, platform, video, lie))
     return trials
-
-
-def _platform_account(base: Ground, account_id: str) -> str:
-    with base.bench.engine.connect() as connection:
-        found = connection.execute(
-            text('SELECT "platformAccountId" FROM accounts WHERE id = :id'), {"id": account_id}
-        )
-        return str(found.scalar_one())
 
 
 def settle(base: Ground, pair: Pair, draw: random.Random, trials: list[Trial]) -> None:
@@ -143,29 +126,9 @@ def settle(base: Ground, pair: Pair, draw: random.Random, trials: list[Trial]) -
         for platform in Platform:
             reset_breaker(base.environment["REDIS_URL"], platform)
         rows = base.bench.rows(ids)
-        if all(row.stage in {"live", *_SETTLED} for row in rows):
+        if all(row.stage in {"live", *SETTLED} for row in rows):
             return
         time.sleep(0.2)
-
-
-def judge(base: Ground, trials: list[Trial]) -> list[tuple[Trial, str, str]]:
-    """Compare what is public with what the rows say: (trial, verdict, stage)."""
-    public = Counter(post["sha256"] for post in base.bench.sandbox.posts())
-    rows = {row.id: row for row in base.bench.rows([trial.publication_id for trial in trials])}
-    found = []
-    for trial in trials:
-        times = public[trial.video.sha256]
-        stage = rows[trial.publication_id].stage or ""
-        if times > 1:
-            verdict = "double"
-        elif stage == "review":
-            verdict = "review"
-        elif times == 1:
-            verdict = "right" if stage == "live" else f"public but {stage}"
-        else:
-            verdict = "lost" if stage in _SETTLED else "unsettled"
-        found.append((trial, verdict, stage))
-    return found
 
 
 @contextlib.contextmanager
@@ -173,10 +136,8 @@ def battlefield() -> Iterator[tuple[Ground, Pair]]:
     """The servers and two dispatchers with short leases and settle times."""
     with ground(
         MINITIK_LEASE_SECONDS=str(LEASE_SECONDS),
-        MINITIK_SETTLE_TIKTOK_SECONDS="3",
-        MINITIK_SETTLE_INSTAGRAM_SECONDS="4",
-        MINITIK_SEND_DEADLINE_SECONDS="1",
         MINITIK_LIMITS=json.dumps(RAISED_BUDGETS),
+        **QUICK,
     ) as base:
         base.bench.sandbox.set_limits(**RAISED)
         pair = Pair(base)
@@ -207,12 +168,10 @@ def main() -> int:
         while done < options.trials:
             trials = wave(base, draw, min(options.wave, options.trials - done))
             settle(base, pair, draw, trials)
-            for trial, verdict, stage in judge(base, trials):
-                verdicts[verdict] += 1
-                if verdict != "right":
-                    wrong.append(
-                        f"{verdict}: {trial.platform} {trial.lie} {trial.publication_id} ({stage})"
-                    )
+            found = judge(trials, base.bench.sandbox.posts(), stages(base.bench.engine))
+            more, lines = counted(found)
+            verdicts += more
+            wrong += lines
             done += len(trials)
             base.bench.sandbox.call("DELETE", "/_sandbox/faults")
             base.bench.sandbox.call("DELETE", "/_sandbox/calls")
@@ -223,18 +182,14 @@ def main() -> int:
         "seed": seed,
         "trials": options.trials,
         "kills": kills,
-        "lost": verdicts["lost"],
-        "double": verdicts["double"],
-        "unsettled": verdicts["unsettled"],
-        "review": verdicts["review"],
+        **{name: verdicts[name] for name in NAMES},
         "right": verdicts["right"],
         "wrong": wrong,
     }
     if options.json:
         print(json.dumps(result))
     else:
-        names = ("lost", "double", "unsettled", "review")
-        print(", ".join(f"{name} {result[name]}" for name in names))
+        print(", ".join(f"{name} {result[name]}" for name in NAMES))
         print("\n".join(wrong))
     return 0 if verdicts["right"] + verdicts["review"] == options.trials else 1
 

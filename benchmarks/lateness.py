@@ -101,7 +101,7 @@ def _run(
         "file_bytes": options.size,
         "seconds_between": options.every if mode == "spread" else 0,
         "load_before": load,
-        "lateness_ms": _lateness(dispatcher.log.read_text()[already:]),
+        "lateness_ms": lateness_of(dispatcher.log.read_text()[already:]),
         "arrival_ms": _arrivals(place, ids, first if mode == "instant" else None),
         **_verdict(place, ids),
     }
@@ -118,7 +118,7 @@ def _wait(place: Ground, ids: Sequence[str], first: datetime) -> None:
     raise SystemExit("not all posts ended in time; see the stages in the result")
 
 
-def _lateness(log: str) -> dict[str, Any]:
+def lateness_of(log: str) -> dict[str, Any]:
     """Read each accepted commit's lateness from the dispatcher's log, by platform and for all."""
     found: dict[str, list[float]] = {"all": []}
     for line in log.splitlines():

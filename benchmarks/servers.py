@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minitik_dagster.db.migrate import upgrade
+from minitik_dagster.local.ports import free_port
 from minitik_dagster.local.process import GUARD, ChildProcess
 from minitik_dagster.local.servers.postgres import PostgresServer
 from minitik_dagster.local.servers.redis import RedisServer
@@ -30,6 +31,8 @@ class Ground:
     bench: Workbench
     environment: Mapping[str, str]
     folder: Path
+    postgres: PostgresServer
+    redis: RedisServer
 
     def dispatcher(self, name: str = "dispatcher") -> ChildProcess:
         """`minitik dispatcher`, not started; its log lies in the ground's folder."""
@@ -55,11 +58,12 @@ def ground(**settings: str) -> Iterator[Ground]:
     folder = Path(tempfile.mkdtemp(prefix="minitik-bench-"))
     GUARD.remove_at_end(folder)
     with contextlib.ExitStack() as stack:
+        # Ports of their own: a server that is stopped and started again is found where it was.
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         postgres = stack.enter_context(
-            PostgresServer(folder / "postgres", password=secrets.token_hex(8))
+            PostgresServer(folder / "postgres", password=secrets.token_hex(8), port=free_port())
         )
-        redis = stack.enter_context(RedisServer(folder / "redis", persist=False))
+        redis = stack.enter_context(RedisServer(folder / "redis", port=free_port(), persist=False))
         s3 = stack.enter_context(S3Server(folder / "s3"))
         sandbox = stack.enter_context(SandboxServer(folder / "sandbox"))
         postgres.create_database(_DATABASE)
@@ -81,7 +85,7 @@ def ground(**settings: str) -> Iterator[Ground]:
         os.environ.update(environment)
         bench = Workbench(Settings(), sandbox)
         stack.callback(bench.close)
-        yield Ground(bench, environment, folder)
+        yield Ground(bench, environment, folder, postgres, redis)
 
 
 def machine() -> dict[str, Any]:
@@ -90,9 +94,14 @@ def machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "memory_gib": round(pages * page / 2**30, 1),
-        "load_1_5_15_min": [round(value, 2) for value in os.getloadavg()],
+        "load_1_5_15_min": load(),
         "python": sys.version.split()[0],
     }
+
+
+def load() -> list[float]:
+    """The machine's load averages of the last 1, 5 and 15 minutes."""
+    return [round(value, 2) for value in os.getloadavg()]
 
 
 def _inherited() -> dict[str, str]:
