@@ -30,13 +30,14 @@ WITH dropped AS (
 {NOTE_DISCARDS}
 """
 
-# Fenced: a dispatcher that lost its lease stores no handle.
+# Fenced: a dispatcher that lost its lease stores no handle. Said again when its COMMIT was lost.
 OPEN_HANDLE = f"""
 INSERT INTO handles (id, "publicationId", "accountId", platform, state, revision, "externalId",
     sealed, progress, "expiresAt", "createdAt", "updatedAt")
 SELECT :handle_id, p.id, p."accountId", p.platform, 'active', p.revision, :external_id, :sealed,
     CAST(:progress AS jsonb), :expires_at, {NOW}, {NOW}
 FROM publications p WHERE p.id = :id AND {FENCE}
+ON CONFLICT (id) DO UPDATE SET "updatedAt" = EXCLUDED."updatedAt"
 RETURNING id
 """
 

@@ -18,6 +18,7 @@ from minitik_dagster.ids import new_id
 from minitik_dagster.platforms.port import Handle
 from minitik_dagster.publishing import handle_queries, queries
 from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.patience import patiently
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.work import Claim
 
@@ -75,7 +76,9 @@ class LedgerDesk:
 
     async def token(self) -> SecretStr:
         """Read the account's access token anew; remembers its version for a refresh after a 401."""
-        self.last_token = await read_token(self._store.engine, self._vault, self._claim.account_id)
+        self.last_token = await patiently(
+            lambda: read_token(self._store.engine, self._vault, self._claim.account_id)
+        )
         return self.last_token.access_token
 
     @asynccontextmanager
@@ -100,14 +103,16 @@ class LedgerDesk:
         }
 
     async def _end(self, step: _Step, outcome: str) -> None:
-        await self._write(
-            self._end_sql,
-            step_id=step.step_id,
-            outcome=outcome,
-            code=step.code,
-            request_id=step.request_id,
-            detail=json.dumps(step.detail) if step.detail else None,
-            handle_id=self._handle_id,
+        await patiently(
+            lambda: self._write(
+                self._end_sql,
+                step_id=step.step_id,
+                outcome=outcome,
+                code=step.code,
+                request_id=step.request_id,
+                detail=json.dumps(step.detail) if step.detail else None,
+                handle_id=self._handle_id,
+            )
         )
 
     async def _write(self, sql: str, **values: Any) -> None:
@@ -122,7 +127,10 @@ class LedgerDesk:
         progress: Mapping[str, Any] | None = None,
         expires_at: datetime | None = None,
     ) -> Handle:
-        """Store a new active handle; an older active one is dropped (engine.md R2)."""
+        """Store a new active handle; an older active one is dropped (engine.md R2).
+
+        Waits for the database: a handle that is forgotten costs one of the few a post may have (R1).
+        """
         handle = Handle(
             id=new_id(),
             revision=self._claim.revision,
@@ -131,14 +139,20 @@ class LedgerDesk:
             progress=dict(progress or {}),
             expires_at=expires_at,
         )
-        await self.retire_handle("dropped")
-        await self._store.fenced(self._claim, handle_queries.OPEN_HANDLE, **self._columns(handle))
+        await patiently(lambda: self.retire_handle("dropped"))
+        columns = self._columns(handle)
+        await patiently(
+            lambda: self._store.fenced(self._claim, handle_queries.OPEN_HANDLE, **columns)
+        )
         self._handle_id = handle.id
         return handle
 
     async def save_handle(self, handle: Handle) -> Handle:
         """Store a handle's new facts."""
-        await self._store.fenced(self._claim, handle_queries.SAVE_HANDLE, **self._columns(handle))
+        columns = self._columns(handle)
+        await patiently(
+            lambda: self._store.fenced(self._claim, handle_queries.SAVE_HANDLE, **columns)
+        )
         return handle
 
     async def retire_handle(self, state: str) -> None:

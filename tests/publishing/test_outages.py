@@ -285,3 +285,34 @@ def test_one_platform_down_over_the_instant_delays_no_other(
     [post] = its_bench.public_posts(its_video)
     assert post["platform"] == platform.value.lower()
     its_bench.close()
+
+
+def test_a_handle_given_while_postgresql_restarts_is_kept(town: Town, bench: Workbench) -> None:
+    """The platform's answer waits for the database: no second upload session is started (R1: at most 3)."""
+    town.environment["MINITIK_LEASE_SECONDS"] = "60"
+    account_id = bench.add_account(Platform.YOUTUBE)
+    video = bench.add_video(SMALL)
+    town.sandbox.add_fault(
+        platform="youtube", operation="session", kind="delay", count=1, delayMs=1500
+    )
+
+    def sessions() -> int:
+        return sum(call["operation"] == "session" for call in town.sandbox.calls())
+
+    with town.dispatcher():
+        due_at = bench.now() + timedelta(seconds=3)
+        ids = bench.schedule(video, [(account_id, Platform.YOUTUBE)], due_at)
+        deadline = time.monotonic() + 30
+        while sessions() == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        town.postgres.kill()
+        down = time.monotonic()
+        while time.monotonic() - down < 3:
+            assert sessions() == 1
+            time.sleep(0.1)
+        town.postgres.start()
+        bench.engine.dispose()
+        wait_for(bench, ids, live)
+    assert sessions() == 1
+    assert [post["platform"] for post in bench.public_posts(video)] == ["youtube"]
