@@ -319,6 +319,64 @@ def test_a_platform_that_does_not_answer_is_502_and_the_flow_begins_anew(
     assert scene.rows("SELECT id FROM accounts") == []
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("access_denied", "access_denied"),
+        ("admin_policy_enforced", "admin_forbids"),
+        ("invalid_scope", "scope_not_offered"),
+        ("unauthorized_client", "app_refused"),
+        ("something_new", "platform_refused"),
+    ],
+)
+def test_an_error_in_the_redirect_is_one_of_our_codes(
+    api: httpx.Client, scene: Scene, person: Person, error: str, code: str
+) -> None:
+    """Google sends its own besides RFC 6749's; what is unknown is told in its words."""
+    state = initiate(api, person, Platform.YOUTUBE)["state"]
+    query = {"state": state, "error": error, "error_description": "in its own words"}
+    answer = api.get("/api/accounts/callback/youtube", params=query)
+    refused(answer, code)
+    assert "in its own words" in answer.json()["detail"]
+    assert scene.rows("SELECT id FROM accounts") == []
+
+
+def test_an_error_that_may_pass_is_502(api: httpx.Client, person: Person) -> None:
+    state = initiate(api, person, Platform.TIKTOK)["state"]
+    query = {"state": state, "error": "temporarily_unavailable"}
+    assert api.get("/api/accounts/callback/tiktok", params=query).status_code == 502
+
+
+def test_a_google_account_without_a_channel_is_told_so(
+    api: httpx.Client, scene: Scene, person: Person, sandbox: SandboxServer
+) -> None:
+    """The tokens are good, but speak for nobody on YouTube."""
+    back = decide(initiate(api, person, Platform.YOUTUBE)["authorizationUrl"])
+    sandbox.add_fault(
+        platform="youtube", operation="channel", kind="status", status=401,
+        code="youtubeSignupRequired",
+    )  # fmt: skip
+    refused(api.get(back.path), "no_channel")
+    assert scene.rows("SELECT id FROM accounts") == []
+
+
+def test_a_browser_reads_of_a_full_tier_and_of_a_silent_platform_as_well(
+    api: httpx.Client, scene: Scene, settings: Settings, sandbox: SandboxServer
+) -> None:
+    """303 for these too: nobody is left with JSON in a browser."""
+    person = scene.person(tier=SubscriptionTier.FREE)
+    first, second = flows(scene, settings, person, Platform.TIKTOK, 2)
+    html = {"Accept": "text/html"}
+    sandbox.add_fault(platform="tiktok", operation="token", kind="status", status=503)
+    silent = api.get(decide(first).path, headers=html)
+    assert "TikTok did not answer" in api.get(silent.headers["location"]).text
+    for _ in range(5):
+        scene.account(person)
+    full = api.get(decide(second).path, headers=html)
+    assert "no place for another account" in api.get(full.headers["location"]).text
+    assert len(scene.rows("SELECT id FROM accounts")) == 5
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_a_permission_that_was_not_granted_is_named_with_what_it_is_for(
     api: httpx.Client, person: Person, platform: Platform
@@ -641,6 +699,13 @@ def test_a_default_privacy_is_one_that_tiktok_offers_the_creator_now(
     assert choose("SELF_ONLY").json()["defaultPrivacy"] == "SELF_ONLY"
     assert set(opened(scene, mine["id"])["metadata"]["scopes"]) == set(mine["scopes"])
     assert choose("EVERYBODY").status_code == 400
+    scene.run(
+        'UPDATE accounts SET "accessToken" = :sealed WHERE id = :id',
+        sealed=Vault([bytes.fromhex(KEY)]).seal("act.worn-out"),
+        id=mine["id"],
+    )
+    worn = choose("SELF_ONLY")
+    assert (worn.status_code, worn.json()["state"]) == (409, "token_expired")
     youtube = scene.account(person, Platform.YOUTUBE)
     assert choose("SELF_ONLY", youtube).status_code == 400
     closed = scene.account(person, Platform.TIKTOK, status=AccountStatus.EXPIRED)
