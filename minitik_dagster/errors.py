@@ -6,6 +6,7 @@
     ├── NotFoundError            not there, or not yours (404)
     ├── StateConflictError       the state forbids it, and says which state (409)
     ├── RuleRefusedError         well-formed, but a rule refuses it (422)
+    ├── TooManyAttemptsError     a limit of attempts is used up; says how long to wait (429)
     ├── DependencyDownError      a server we need does not answer (503)
     ├── SchemaVersionError       the database has another schema version than this program
     ├── LeaseLostError           another dispatcher holds the publication now
@@ -75,6 +76,14 @@ class RuleRefusedError(MinitikError):
     def __init__(self, *problems: FieldProblem) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{p.field}: {p.message} {p.fix}".strip() for p in problems))
+
+
+class TooManyAttemptsError(MinitikError):
+    """A client has used up its attempts to sign in or to connect; `retry_after` is how long to wait."""
+
+    def __init__(self, message: str, *, retry_after: timedelta) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class DependencyDownError(MinitikError):

@@ -34,6 +34,7 @@ from minitik_dagster.errors import (
     SchemaVersionError,
     StateConflictError,
     ThrottledError,
+    TooManyAttemptsError,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -79,6 +80,7 @@ _TYPE_OF: Final[tuple[tuple[type[MinitikError], ProblemType], ...]] = (
     (LeaseLostError, CONFLICT),
     (RuleRefusedError, REFUSED),
     (ThrottledError, THROTTLED),
+    (TooManyAttemptsError, THROTTLED),
     (PlatformError, PLATFORM),
     (DependencyDownError, DOWN),
     (SchemaVersionError, SCHEMA),
@@ -163,6 +165,8 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
     elif isinstance(error, DependencyDownError):
         more["dependency"] = error.dependency
         headers["Retry-After"] = str(_RETRY_SECONDS)
+    elif isinstance(error, TooManyAttemptsError):
+        headers["Retry-After"] = str(max(1, ceil(error.retry_after.total_seconds())))
     elif isinstance(error, PlatformError):
         detail = error.reason
         if isinstance(error, ThrottledError):

@@ -4,9 +4,11 @@ from fastapi import APIRouter
 
 from minitik_dagster.api.routers import (
     accounts,
+    auth,
     content,
     dead_letters,
     health,
+    keys,
     platforms,
     publishing,
     queues,
@@ -20,6 +22,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     dead_letters.router,
     queues.router,
     accounts.router,
+    auth.router,
+    keys.router,
     platforms.router,
     health.router,
 )
