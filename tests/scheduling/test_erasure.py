@@ -161,10 +161,10 @@ def test_media_goes_after_the_commit_and_what_failed_is_tried_again(
 ) -> None:
     """An object that could not be deleted stays named, and only that one is asked for again."""
     scene.content(person)
-    with pytest.raises(StateConflictError):
-        delete_media(engine, person.id, [].append)
-    _erase(engine, person.id)
     asked: list[str] = []
+    with pytest.raises(StateConflictError):
+        delete_media(engine, person.id, asked.append)
+    _erase(engine, person.id)
 
     def second_fails(key: str) -> None:
         asked.append(key)
