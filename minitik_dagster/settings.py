@@ -7,6 +7,7 @@ environment into one `ConfigurationError`. Secrets are `SecretStr`: they never p
 import json
 import re
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -159,6 +160,12 @@ class Settings(BaseSettings):
             return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, value: str) -> str:
+        _networks(value)
+        return value
+
     @field_validator("minitik_confirm_ladder", "minitik_live_checks", mode="before")
     @classmethod
     def _split_ladder(cls, value: object) -> object:
@@ -237,6 +244,10 @@ class Settings(BaseSettings):
         """Where the platform hosts point: `sandbox` when all are loopback, else `live`."""
         return "sandbox" if self._loopback_hosts() else "live"
 
+    def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """TRUSTED_PROXIES as networks: whose X-Forwarded-For is believed."""
+        return _networks(self.trusted_proxies)
+
     def encryption_keys(self) -> tuple[bytes, ...]:
         """The present key first, then the previous ones, each 32 bytes.
 
@@ -254,6 +265,17 @@ class Settings(BaseSettings):
         if self.database_url is None:
             raise ConfigurationError(["DATABASE_URL is not set; `minitik up` starts a database"])
         return self.database_url.get_secret_value()
+
+
+def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(
+            ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip()
+        )
+    except ValueError:
+        raise ValueError(
+            "TRUSTED_PROXIES must hold addresses or networks, separated by commas: 10.0.0.0/8, ::1"
+        ) from None
 
 
 def load_settings() -> Settings:

@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from minitik_dagster.accounts.scopes import OLD_SCOPES, SCOPES, USER_SCOPES, expanded
 from minitik_dagster.db.models import User
 from minitik_dagster.db.tables import ApiKey
 from minitik_dagster.db.types import from_db
@@ -21,19 +22,9 @@ from minitik_dagster.errors import FieldProblem, InvalidInputError, NotFoundErro
 from minitik_dagster.ids import new_id
 
 KEY_PREFIX: Final = "mtk_"
-ADMIN_SCOPE: Final = "admin"
-# What a key may do for its owner; `admin` stands beside them and also needs an admin as the owner.
-USER_SCOPES: Final = (
-    "content:read",
-    "content:write",
-    "publish:read",
-    "publish:write",
-    "accounts:read",
-    "accounts:write",
-)
-SCOPES: Final = (*USER_SCOPES, ADMIN_SCOPE)
-_SHOWN_CHARACTERS: Final = 12
+SHOWN_CHARACTERS: Final = 12
 _NAME_CHARACTERS: Final = 100
+_KNOWN: Final = (*SCOPES, *OLD_SCOPES)
 
 
 @dataclass(frozen=True)
@@ -68,6 +59,11 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def known_scopes(scopes: Sequence[str]) -> list[str]:
+    """Return those that exist, each once, in their order; `create_key` refuses the others."""
+    return [scope for scope in _KNOWN if scope in scopes]
+
+
 def database_now(session: Session) -> datetime:
     """Return PostgreSQL's present instant, aware, in UTC: the one clock (engine.md R10)."""
     return from_db(
@@ -86,9 +82,9 @@ def create_key(
     """Make a key and return its text, the only time it can be seen.
 
     No scopes means all of a user's, without `admin`. Raises InvalidInputError for an unknown scope
-    or a bad name, NotFoundError for an unknown user.
+    or a bad name, NotFoundError for an unknown or erased user.
     """
-    if unknown := sorted(set(scopes) - set(SCOPES)):
+    if unknown := sorted(set(scopes) - set(_KNOWN)):
         raise InvalidInputError(
             FieldProblem("scopes", f"unknown: {', '.join(unknown)}", f"use: {', '.join(SCOPES)}")
         )
@@ -96,7 +92,8 @@ def create_key(
         raise InvalidInputError(
             FieldProblem("name", f"{len(name)} characters", f"give 1 to {_NAME_CHARACTERS}")
         )
-    if session.get(User, user_id) is None:
+    owner = session.get(User, user_id)
+    if owner is None or owner.deleted_at is not None:
         raise NotFoundError(f"no user {user_id}")
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     session.add(
@@ -105,8 +102,8 @@ def create_key(
             user_id=user_id,
             name=name.strip(),
             key_hash=hash_key(key),
-            prefix=key[:_SHOWN_CHARACTERS],
-            scopes=[scope for scope in SCOPES if scope in (scopes or USER_SCOPES)],
+            prefix=key[:SHOWN_CHARACTERS],
+            scopes=known_scopes(scopes or USER_SCOPES),
             created_at=database_now(session),
             expires_at=expires_at,
         )
@@ -141,16 +138,18 @@ def list_keys(session: Session, user_id: str | None = None) -> list[KeyFacts]:
     ]
 
 
-def revoke_key(session: Session, key_id: str) -> bool:
+def revoke_key(session: Session, key_id: str, *, user_id: str | None = None) -> bool:
     """Revoke a key by its id or its shown prefix; False when it already was.
 
-    Raises NotFoundError for an unknown one, InvalidInputError for a prefix that several keys share.
+    With `user_id` only one of theirs is found. Raises NotFoundError for an unknown one,
+    InvalidInputError for a prefix that several keys share.
     """
-    found = session.scalars(
-        select(ApiKey).where((ApiKey.id == key_id) | (ApiKey.prefix == key_id)).with_for_update()
-    ).all()
+    query = select(ApiKey).where((ApiKey.id == key_id) | (ApiKey.prefix == key_id))
+    if user_id is not None:
+        query = query.where(ApiKey.user_id == user_id)
+    found = session.scalars(query.with_for_update()).all()
     if not found:
-        raise NotFoundError(f"no key {key_id}")
+        raise NotFoundError(f"no key {key_id[:64]}")
     if len(found) > 1:
         raise InvalidInputError(FieldProblem("key", f"{key_id} names several keys", "give its id"))
     if found[0].revoked_at is not None:
@@ -168,7 +167,7 @@ _OWNER_OF = text(
             OR k."lastUsedAt" < statement_timestamp() AT TIME ZONE 'UTC' - interval '1 minute'
             AS touch
     FROM api_keys k JOIN users u ON u.id = k."userId"
-    WHERE k."keyHash" = :hash AND k."revokedAt" IS NULL
+    WHERE k."keyHash" = :hash AND k."revokedAt" IS NULL AND u."deletedAt" IS NULL
       AND (k."expiresAt" IS NULL OR k."expiresAt" > statement_timestamp() AT TIME ZONE 'UTC')
     """
 )
@@ -194,7 +193,7 @@ def owner_of(session: Session, key: str) -> KeyOwner | None:
     return KeyOwner(
         key_id=row["id"],
         user_id=row["user_id"],
-        scopes=frozenset(row["scopes"]),
+        scopes=expanded(row["scopes"]),
         email=row["email"],
         email_verified=row["verified"],
     )

@@ -32,6 +32,12 @@ _FORGET: Final = text(
         < statement_timestamp() AT TIME ZONE 'UTC' - 2 * CAST(:window AS interval)
     """
 )
+_FORGET_OLD: Final = text(
+    """
+    DELETE FROM attempts
+    WHERE "windowStart" < (statement_timestamp() AT TIME ZONE 'UTC') - interval '1 day'
+    """
+)
 
 
 def use_attempt(session: Session, kind: str, client: str, *, limit: int, window: timedelta) -> None:
@@ -50,3 +56,8 @@ def use_attempt(session: Session, kind: str, client: str, *, limit: int, window:
         )
     if used == 1:
         session.execute(_FORGET, values)
+
+
+def forget_attempts(session: Session) -> None:
+    """Delete what was counted more than a day ago, whoever counted."""
+    session.execute(_FORGET_OLD)

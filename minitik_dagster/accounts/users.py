@@ -34,11 +34,7 @@ def create_user(
     An operator who makes a user vouches for the address (`verified`). Raises InvalidInputError for
     what is no address, StateConflictError when there is such a user.
     """
-    address = email.strip().lower()
-    if len(address) > _ADDRESS_CHARACTERS or not _ADDRESS.fullmatch(address):
-        raise InvalidInputError(
-            FieldProblem("email", f"{email[:64]!r} is no e-mail address", "write name@host.example")
-        )
+    address = read_address(email)
     if _find(session, address) is not None:
         raise StateConflictError(f"there is a user {address} already", state="exists")
     now = database_now(session)
@@ -54,6 +50,16 @@ def create_user(
     session.add(user)
     session.flush()
     return user
+
+
+def read_address(email: str) -> str:
+    """Return the address in lower case; InvalidInputError for what is none."""
+    address = email.strip().lower()
+    if len(address) > _ADDRESS_CHARACTERS or not _ADDRESS.fullmatch(address):
+        raise InvalidInputError(
+            FieldProblem("email", f"{email[:64]!r} is no e-mail address", "write name@host.example")
+        )
+    return address
 
 
 def find_user(session: Session, user: str) -> User:

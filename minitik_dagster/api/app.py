@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from minitik_dagster import __version__
 from minitik_dagster.api.alarm import AlarmWatch
 from minitik_dagster.api.boundary import RequestBoundary, allowed_hosts
+from minitik_dagster.api.notices import NoticePost
 from minitik_dagster.api.openapi import install_openapi, name_operations
 from minitik_dagster.api.problems import install_handlers
 from minitik_dagster.api.routers import ROUTERS
@@ -26,8 +27,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logging(app.state.minitik.settings)
     watch = AlarmWatch(app.state.minitik)
     watch.start()
+    app.state.notices.start()
     yield
     watch.stop()
+    app.state.notices.stop()
     app.state.minitik.close()
 
 
@@ -45,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.minitik = ApiState(settings)
+    app.state.notices = NoticePost(app.state.minitik)
     app.add_middleware(RequestBoundary, hosts=allowed_hosts(settings.nextauth_url))
     install_handlers(app)
     install_openapi(app)

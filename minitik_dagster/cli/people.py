@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the sub-commands."""
     users = typer.Typer(no_args_is_help=True, help="People.")
     users.command("create")(create_user)
+    users.command("delete")(delete_user)
     app.add_typer(users, name="users")
     keys = typer.Typer(no_args_is_help=True, help="API keys of programs.")
     keys.command("create")(create_key)
@@ -51,11 +52,66 @@ def create_user(
     say(user_id)
 
 
+def delete_user(
+    user: Annotated[str, typer.Argument(help="The person's id or e-mail address.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person: posts that wait are cancelled, accounts cut off, data and media deleted."""
+    from minitik_dagster.accounts import users
+    from minitik_dagster.scheduling.erasure import erase, plan_erasure
+
+    with transaction() as session:
+        user_id = users.find_user(session, user).id
+        act = (
+            erase(session, user_id, actor=operator_name())
+            if yes
+            else plan_erasure(session, user_id)
+        )
+    left = _delete_media(user_id) if yes and act.media else ()
+    facts = {**vars(act), "done": yes, "media_left": list(left)}
+    if as_json:
+        as_object(facts)
+    else:
+        counts = ", ".join(
+            f"{number} {name.replace('_', ' ')}"
+            for name, number in vars(act).items()
+            if isinstance(number, int) and not isinstance(number, bool)
+        )
+        say(f"{user_id}: {counts}" + ("" if yes else "; nothing is changed: add --yes"))
+        for key in left:
+            say(f"not deleted: {key}; delete the object, or run this again")
+    if left:
+        raise typer.Exit(1)
+
+
+def _delete_media(user_id: str) -> tuple[str, ...]:
+    from minitik_dagster.db.engine import make_engine
+    from minitik_dagster.media.object_store import ObjectStore
+    from minitik_dagster.scheduling.erasure import delete_media
+    from minitik_dagster.settings import load_settings
+
+    settings = load_settings()
+
+    def delete(key: str) -> None:
+        ObjectStore.from_settings(settings).delete(key)
+
+    engine = make_engine(settings.require_database_url(), pool_size=1, max_overflow=1)
+    try:
+        return delete_media(engine, user_id, delete)
+    finally:
+        engine.dispose()
+
+
 def create_key(
     user: Annotated[str, typer.Argument(help="The owner's id or e-mail address.")],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
     scope: Annotated[
-        list[str] | None, typer.Option(help="May be repeated; default: all but admin.")
+        list[str] | None,
+        typer.Option(
+            help="May be repeated; default: all but admin. content:read, content:write, "
+            "schedule:write, publish, analytics:read, accounts:read, accounts:write, admin."
+        ),
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Expires after so many days.")] = None,
 ) -> None:

@@ -9,7 +9,8 @@ import httpx
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from minitik_dagster.accounts.api_keys import SCOPES, create_key
+from minitik_dagster.accounts.api_keys import create_key
+from minitik_dagster.accounts.scopes import SCOPES
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.db.models import Account, User

@@ -151,6 +151,8 @@ class Stack:
                 *("--host", LOOPBACK, "--port", str(plan.api_port)),
                 # The server's own access log would hold queries, and with them OAuth codes.
                 *("--timeout-graceful-shutdown", "5", "--no-access-log"),
+                # The application reads X-Forwarded-For itself, behind TRUSTED_PROXIES only.
+                "--no-proxy-headers",
             ],
         )
         self.supervisor.start(api, wave=_PROGRAMS)

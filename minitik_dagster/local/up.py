@@ -7,6 +7,7 @@ import traceback
 from minitik_dagster.errors import MinitikError
 from minitik_dagster.local.data_folder import DataFolder
 from minitik_dagster.local.endpoints import Endpoints
+from minitik_dagster.local.mail_relay import MailRelay
 from minitik_dagster.local.plan import StackOptions
 from minitik_dagster.local.stack import Stack
 from minitik_dagster.local.supervisor import StopRequestedError
@@ -48,7 +49,8 @@ def run_up(options: StackOptions) -> int:
         try:
             endpoints = stack.start()
             announce(endpoints, stack)
-            stack.supervisor.watch()
+            relay = MailRelay(stack.folder.logs / "api.log", say)
+            stack.supervisor.watch(relay.look)
             say("stopping …")
         except StopRequestedError:
             say("stopping before everything was up …")

@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts.api_keys import (
-    USER_SCOPES,
     create_key,
     list_keys,
     owner_of,
     revoke_key,
 )
 from minitik_dagster.accounts.directory import list_accounts
+from minitik_dagster.accounts.scopes import USER_SCOPES, expanded
 from minitik_dagster.accounts.users import create_user, find_user
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.db.models import Account, User
@@ -42,7 +42,7 @@ def test_a_key_is_told_once_and_found_by_its_text(session: Session, user: User) 
     owner = owner_of(session, key)
     assert owner is not None
     assert (owner.user_id, owner.email, owner.email_verified) == (user.id, user.email, True)
-    assert owner.scopes == frozenset(USER_SCOPES)
+    assert owner.scopes == expanded(USER_SCOPES)
     [facts] = list_keys(session, user.id)
     assert facts.prefix == key[:12]
     assert key not in repr(facts)

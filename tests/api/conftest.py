@@ -1,5 +1,6 @@
 """A database, people in it, and the API in front of it."""
 
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -37,6 +38,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url),
         admin_emails=frozenset({ADMIN_EMAIL}),
+        encryption_key=SecretStr(secrets.token_hex(32)),
     )
 
 

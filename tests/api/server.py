@@ -16,7 +16,10 @@ from minitik_dagster.settings import Settings
 def serving(settings: Settings, port: int | None = None) -> Iterator[httpx.Client]:
     """Serve the API in a thread; yield a client of it."""
     port = port or free_port()
-    config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_config=None)
+    # As the local stack runs it: the application reads X-Forwarded-For itself.
+    config = uvicorn.Config(
+        create_app(settings), host="127.0.0.1", port=port, log_config=None, proxy_headers=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

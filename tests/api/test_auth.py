@@ -80,7 +80,7 @@ def test_a_missing_scope_is_403_and_named(api: httpx.Client, scene: Scene) -> No
     assert api.get("/api/scheduling", headers=reader.headers).status_code == 200
     answer = api.delete("/api/scheduling/c1", headers=reader.headers)
     assert answer.status_code == 403
-    assert "publish:write" in answer.json()["detail"]
+    assert "schedule:write" in answer.json()["detail"]
 
 
 def test_an_admin_is_a_verified_address_in_the_list_with_a_key_of_that_scope(

@@ -12,7 +12,13 @@ from minitik_dagster.api.problems import PROBLEM_TYPES, problem_type_of
 from minitik_dagster.errors import MinitikError
 from minitik_dagster.settings import Settings
 
-OPEN = {"read_health", "read_readiness", "finish_connection"}
+OPEN = {
+    "read_health",
+    "read_readiness",
+    "send_magic_link",
+    "verify_magic_link",
+    "finish_connection",
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +39,13 @@ def test_every_operation_has_an_id_of_its_own_and_a_summary(document: dict[str, 
     assert all(operation["description"] for operation in _operations(document))
 
 
-def test_every_operation_but_health_asks_for_a_key_and_documents_401(
+def test_every_operation_but_the_open_ones_asks_for_credentials_and_documents_401(
     document: dict[str, Any],
 ) -> None:
-    [scheme] = document["components"]["securitySchemes"].values()
-    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    schemes = document["components"]["securitySchemes"]
+    assert set(schemes) == {"apiKey", "session"}
+    assert (schemes["apiKey"]["type"], schemes["apiKey"]["scheme"]) == ("http", "bearer")
+    assert (schemes["session"]["type"], schemes["session"]["in"]) == ("apiKey", "cookie")
     for operation in _operations(document):
         if operation["operationId"] in OPEN:
             continue

@@ -64,3 +64,21 @@ def test_accounts_are_listed_with_their_state_and_without_tokens(
         connection.execute(text("DELETE FROM accounts"))
     assert minitik.good("accounts", "list").out == "no accounts\n"
     assert minitik.good("accounts", "list", "--json").data == []
+
+
+def test_a_person_is_erased_after_a_plan_and_by_yes_only(
+    minitik: Command, on_database: Engine
+) -> None:
+    """The plan changes nothing; afterwards the address is unknown and the id a tombstone."""
+    user_id = minitik.good("users", "create", "ada@example.org").out.strip()
+    minitik.good("keys", "create", user_id, "--scope", "publish")
+    planned = minitik.good("users", "delete", "ada@example.org")
+    assert "add --yes" in planned.out
+    assert "1 keys" in planned.out
+    assert len(minitik.good("keys", "list", "--json").data) == 1
+    done = minitik.good("users", "delete", "ada@example.org", "--yes", "--json").data
+    assert (done["done"], done["keys"], done["mediaLeft"]) == (True, 1, [])
+    assert minitik.good("keys", "list", "--json").data == []
+    assert "no user" in minitik.refused("users", "delete", "ada@example.org")
+    assert minitik.good("users", "delete", user_id, "--json").data["erasedBefore"] is True
+    assert "no user" in minitik.refused("keys", "create", user_id)

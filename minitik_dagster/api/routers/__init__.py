@@ -4,10 +4,12 @@ from fastapi import APIRouter
 
 from minitik_dagster.api.routers import (
     accounts,
+    auth,
     connections,
     content,
     dead_letters,
     health,
+    keys,
     platforms,
     publishing,
     queues,
@@ -22,6 +24,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     queues.router,
     accounts.router,
     connections.router,
+    auth.router,
+    keys.router,
     platforms.router,
     health.router,
 )

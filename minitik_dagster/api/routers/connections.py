@@ -34,7 +34,7 @@ from minitik_dagster.settings import Settings
 router = APIRouter(tags=["accounts"])
 
 Connector = Annotated[Caller, Depends(require_scope("accounts:write"))]
-Releaser = Annotated[Caller, Depends(require_scope("publish:write"))]
+Releaser = Annotated[Caller, Depends(require_scope("publish"))]
 Provider = Literal["tiktok", "instagram", "youtube"]
 ATTEMPTS: Final = 5
 ATTEMPTS_WINDOW: Final = timedelta(minutes=1)

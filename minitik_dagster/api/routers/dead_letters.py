@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator, AwareDatetime, Field, StrictBool, StrictStr
 
+from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.api.openapi import problems
@@ -23,8 +24,8 @@ from minitik_dagster.publishing.replay import REPLAY_LIMIT, Action, Replay, Slot
 
 router = APIRouter(prefix="/api/dead-letters", tags=["dead letters"])
 
-Reader = Annotated[Caller, Depends(require_scope("publish:read"))]
-Writer = Annotated[Caller, Depends(require_scope("publish:write"))]
+Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
+Writer = Annotated[Caller, Depends(require_scope("publish"))]
 
 
 def _whole(instant: datetime) -> datetime:

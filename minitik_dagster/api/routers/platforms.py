@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 from pydantic import BeforeValidator
 
+from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
 from minitik_dagster.api.dependencies import SettingsDep
 from minitik_dagster.api.openapi import problems
@@ -16,7 +17,7 @@ from minitik_dagster.settings import Settings
 
 router = APIRouter(prefix="/api/platforms", tags=["platforms"])
 
-Reader = Annotated[Caller, Depends(require_scope("publish:read"))]
+Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
 Health = Literal["healthy", "recovering", "unhealthy", "unknown"]
 _HEALTH: dict[str, Health] = {"CLOSED": "healthy", "HALF_OPEN": "recovering", "OPEN": "unhealthy"}
 

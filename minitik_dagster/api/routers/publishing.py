@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
@@ -24,8 +25,8 @@ from minitik_dagster.scheduling.validation import validate
 
 router = APIRouter(prefix="/api/publishing", tags=["publishing"])
 
-Reader = Annotated[Caller, Depends(require_scope("publish:read"))]
-Writer = Annotated[Caller, Depends(require_scope("publish:write"))]
+Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
+Writer = Annotated[Caller, Depends(require_scope("publish"))]
 
 
 @router.post("", status_code=202, responses=problems(404, 409, 422))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
@@ -28,8 +29,8 @@ from minitik_dagster.scheduling.schedule import schedule
 
 router = APIRouter(prefix="/api/scheduling", tags=["scheduling"])
 
-Reader = Annotated[Caller, Depends(require_scope("publish:read"))]
-Writer = Annotated[Caller, Depends(require_scope("publish:write"))]
+Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
+Writer = Annotated[Caller, Depends(require_scope("schedule:write"))]
 
 
 @router.post("", status_code=201, responses=problems(404, 409, 422))
