@@ -26,17 +26,27 @@ from minitik_dagster.settings import Settings
 
 # A rename shows here, in review: operators' bookmarks, tags and alerts name these.
 EXPECTED: dict[str, Any] = {
-    "assets": ["publications", "reconciled_publications"],
-    "checks": ["no_double_post", "nothing_overdue", "nothing_stuck", "nothing_unknown"],
+    "assets": ["account_tokens", "publications", "reconciled_publications"],
+    "checks": [
+        "no_connection_ends_soon",
+        "no_double_post",
+        "no_refresh_cut_off",
+        "nothing_overdue",
+        "nothing_stuck",
+        "nothing_unknown",
+        "tokens_reach_next_post",
+    ],
     "jobs": [
         "check_publications",
         "publish_due_posts",
         "reconcile_publications",
+        "refresh_tokens",
         "replay_dead_letters",
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
+        "refresh_tokens_every_5_minutes": "*/5 * * * *",
     },
     "sensors": {
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
@@ -113,7 +123,8 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
     """Its events come from dispatchers; "Materialize" must not start one."""
     graph = defs.get_repository_def().asset_graph
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == {
-        "reconciled_publications"
+        "account_tokens",
+        "reconciled_publications",
     }
 
 

@@ -1,0 +1,28 @@
+"""The job `refresh_tokens` and its schedule: renewing tokens and asking the checks in one run."""
+
+from dagster import (
+    AssetSelection,
+    DefaultScheduleStatus,
+    ScheduleDefinition,
+    define_asset_job,
+    in_process_executor,
+)
+
+from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
+
+refresh_tokens = define_asset_job(
+    "refresh_tokens",
+    selection=AssetSelection.assets(account_tokens) | AssetSelection.checks(account_token_checks),
+    executor_def=in_process_executor,
+    description="Renews the accounts' tokens that are due, then asks whether they reach the next post.",
+    tags={"minitik/kind": "refresh"},
+)
+
+refresh_tokens_every_5_minutes = ScheduleDefinition(
+    name="refresh_tokens_every_5_minutes",
+    job=refresh_tokens,
+    cron_schedule="*/5 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Tokens are renewed 30 minutes ahead: several runs may fail before one ends.",
+)
