@@ -229,3 +229,29 @@ def test_a_deployment_that_must_not_publish_starts_no_run(monkeypatch: pytest.Mo
         result = due_posts(context, database=DatabaseResource())
     assert isinstance(result, SkipReason)
     assert "MINITIK_DISPATCH" in (result.skip_message or "")
+
+
+def _refresh_tick() -> Any:
+    repository = defs.get_repository_def()
+    with DagsterInstance.ephemeral() as instance:
+        context = build_schedule_context(
+            instance=instance,
+            repository_def=repository,
+            scheduled_execution_time=datetime(2026, 3, 1, 0, 5, tzinfo=UTC),
+        )
+        return repository.get_schedule_def("refresh_tokens_every_5_minutes").evaluate_tick(context)
+
+
+def test_tokens_are_refreshed_every_five_minutes() -> None:
+    """One run that renews what is due and asks the checks."""
+    assert len(_refresh_tick().run_requests) == 1
+
+
+def test_a_deployment_that_must_not_publish_refreshes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A preview on production's database would use up single-use refresh tokens."""
+    monkeypatch.setenv("MINITIK_DISPATCH", "off")
+    tick = _refresh_tick()
+    assert not tick.run_requests
+    assert "MINITIK_DISPATCH" in tick.skip_message

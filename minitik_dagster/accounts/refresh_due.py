@@ -22,8 +22,10 @@ from minitik_dagster.accounts import token_queries as queries
 from minitik_dagster.accounts.tokens import AccountToken, exchange, note_failure
 from minitik_dagster.accounts.vault import Vault, VaultError
 from minitik_dagster.db.engine import make_async_engine
+from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import (
+    ConfigurationError,
     MinitikError,
     NotFoundError,
     PlatformError,
@@ -176,6 +178,9 @@ class Refresher:
                 return "left"
             try:
                 async with self._slots:
+                    if self._is_over(account.platform):
+                        self.report.left += 1
+                        return "left"
                     refreshed = await self._refresh(account)
             except TransientError as error:
                 if error.code == "refreshed_just_now":
@@ -199,7 +204,7 @@ class Refresher:
     async def _has_turn(self, account: DueAccount) -> bool:
         """Reserve the call; False when the run, or this platform's share in it, is over."""
         while True:
-            if self._is_over() or self._failures[account.platform] >= _GIVE_UP_AFTER:
+            if self._is_over(account.platform):
                 return False
             wait = await self._limiter.reserve(account.platform, account.id, "refresh")
             if not wait:
@@ -234,8 +239,10 @@ class Refresher:
         await self._sleep(wait.total_seconds())
         return True
 
-    def _is_over(self) -> bool:
-        return time.monotonic() >= self._ends_at
+    def _is_over(self, platform: Platform | None = None) -> bool:
+        """Whether the run has ended, or for this platform, which only fails."""
+        given_up = platform is not None and self._failures[platform] >= _GIVE_UP_AFTER
+        return given_up or time.monotonic() >= self._ends_at
 
     async def _note(self, account: DueAccount, code: str) -> None:
         try:
@@ -247,9 +254,11 @@ class Refresher:
 async def refresh_due(settings: Settings, *, run_for: timedelta = RUN_FOR) -> RefreshReport:
     """Refresh every account that is due, on this environment's servers, for `run_for` at most.
 
-    Safe at any time and side by side. Raises ConfigurationError when the environment is unfit; an
-    account's failure is told in the report and stands in its row.
+    Safe at any time and side by side. Raises ConfigurationError when the environment is unfit, and
+    SchemaVersionError for a database of another version or stamped for other platforms; an account's
+    failure is told in the report and stands in its row.
     """
+    _may_ask(settings)
     at_once = settings.minitik_refreshes_at_once
     vault = Vault.from_settings(settings)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
@@ -257,6 +266,7 @@ async def refresh_due(settings: Settings, *, run_for: timedelta = RUN_FOR) -> Re
     # One connection more than refreshes at once: the pages of due accounts never wait for a platform.
     engine = make_async_engine(settings.require_database_url(), pool_size=at_once + 1)
     try:
+        await _admit(engine, settings)
         async with PlatformClients(settings) as clients:
             return await Refresher(
                 engine,
@@ -276,11 +286,13 @@ async def refresh_one(settings: Settings, account_id: str) -> bool:
     """Refresh one account now; False when its tokens are younger than the minimum interval.
 
     Raises NotFoundError, RevokedError when it is not CONNECTED or its access has ended, and the
-    platform's passing failures as they are.
+    platform's passing failures as they are; otherwise as refresh_due.
     """
+    _may_ask(settings)
     vault = Vault.from_settings(settings)
     engine = make_async_engine(settings.require_database_url(), pool_size=1)
     try:
+        await _admit(engine, settings)
         async with PlatformClients(settings) as clients:
             async with engine.begin() as connection:
                 platform = await connection.scalar(
@@ -305,3 +317,25 @@ async def refresh_one(settings: Settings, account_id: str) -> bool:
             return done.refreshed
     finally:
         await engine.dispose()
+
+
+def _may_ask(settings: Settings) -> None:
+    if settings.minitik_dispatch == "off":
+        raise ConfigurationError(["MINITIK_DISPATCH is off: this deployment asks no platform"])
+
+
+async def _admit(engine: AsyncEngine, settings: Settings) -> None:
+    """Refuse another world's database: its refresh tokens would be refused, and every account ended."""
+    async with engine.connect() as connection:
+        await connection.run_sync(require_schema)
+        await connection.run_sync(require_world, settings.platform_world)
+        owner = await connection.scalar(
+            text("SELECT value #>> '{}' FROM settings WHERE key = 'instance'")
+        )
+    instance = settings.minitik_instance or "default"
+    if owner not in {None, instance}:
+        problem = (
+            f"MINITIK_INSTANCE is {instance!r}, but this database is bound to {owner!r}: "
+            "a copy of a deployment must not use up its refresh tokens"
+        )
+        raise ConfigurationError([problem])

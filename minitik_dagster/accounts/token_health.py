@@ -57,7 +57,7 @@ def token_table(connection: Connection, limit: int = TABLE_ROWS) -> str:
     lines = [
         "| account | platform | token expires | last refresh | outcome |",
         "|---|---|---|---|---|",
-        *(_line(row) for row in rows),
+        *(_line(dict(row)) for row in rows),
     ]
     more = rows[0]["total"] - len(rows)
     if more:

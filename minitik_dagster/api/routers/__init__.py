@@ -10,6 +10,7 @@ from minitik_dagster.api.routers import (
     platforms,
     publishing,
     queues,
+    refreshes,
     scheduling,
 )
 
@@ -20,6 +21,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     dead_letters.router,
     queues.router,
     accounts.router,
+    refreshes.router,
     platforms.router,
     health.router,
 )
