@@ -10,11 +10,16 @@ READ = f"""
 SELECT id, status, "accessToken" AS access_token, "refreshToken" AS refresh_token,
     "tokenExpiresAt" AS expires_at, "tokenVersion" AS token_version,
     "refreshStartedAt" AS started_at, "refreshFailures" AS failures,
+    {NOW} - "refreshStartedAt" AS since_started,
     {NOW} - "refreshedAt" AS since_refreshed
 FROM accounts WHERE id = :id
 """
 LOCK = READ + " FOR UPDATE"
-BEGIN = f"""UPDATE accounts SET "refreshStartedAt" = {NOW} WHERE id = :id"""
+TRY_LOCK = LOCK + " SKIP LOCKED"
+BEGIN = f"""
+UPDATE accounts SET "refreshStartedAt" = {NOW} WHERE id = :id
+RETURNING "refreshStartedAt"
+"""
 # An empty new refresh token never overwrites the old one (Google's answer has none). Only the version
 # that was refreshed is replaced, and an account that was emptied meanwhile is not filled again. Key
 # rotation leaves the version as it is: the tokens are the same.

@@ -43,6 +43,8 @@ _refreshing: WeakKeyDictionary[AsyncEngine, asyncio.Semaphore] = WeakKeyDictiona
 
 # A successful refresh is not repeated sooner, whoever asks: single-use refresh tokens are not burnt.
 MIN_INTERVAL: Final = timedelta(seconds=60)
+# An intent whose owner does not hold the row is milliseconds old while that lives.
+_SURELY_DEAD: Final = timedelta(seconds=1)
 # Failures after which the platform may have given new tokens that nobody has read.
 _UNREAD: Final = frozenset({"timeout", "connection_cut", "transport", "refresh_timeout"})
 
@@ -160,16 +162,62 @@ async def _refresh(
     wanted: Callable[[AccountToken], bool],
     min_interval: timedelta,
 ) -> Exchange:
-    # First the intent, committed by itself: whatever kills us from here on can be seen afterwards.
+    while True:
+        present, mine, cut_off = await _begin(engine, vault, account_id, wanted, min_interval)
+        if present is not None:
+            return Exchange(present, refreshed=False)
+        done = await _under_lock(
+            engine, vault, client, account_id, wanted, min_interval, mine=mine, cut_off=cut_off
+        )
+        if done is not None:
+            return done
+
+
+async def _begin(
+    engine: AsyncEngine,
+    vault: Vault,
+    account_id: str,
+    wanted: Callable[[AccountToken], bool],
+    min_interval: timedelta,
+) -> tuple[AccountToken | None, datetime | None, datetime | None]:
+    """Commit the intent: whatever kills us from here on can be seen afterwards.
+
+    Returns the present token when nothing is to be done; else the intent's instant if it is ours, and
+    the one it stands in for. A fresh intent of another process serves us as well, and a row that
+    somebody holds is not waited for here: fifty callers write one intent.
+    """
     async with engine.begin() as connection:
-        row = await _row(connection, queries.LOCK, account_id)
-        token = _token(vault, row)
-        if not wanted(token):
-            return Exchange(token, refreshed=False)
-        _leave_alone(row, min_interval)
-        await connection.execute(text(queries.BEGIN), {"id": account_id})
-    # Found under the lock, so its owner waits for no answer: it died, or it has not called yet.
-    cut_off = row["started_at"]
+        row = await _row(connection, queries.READ, account_id)
+        for locked in (False, True):
+            token = _token(vault, row)
+            if not wanted(token):
+                return token, None, None
+            _leave_alone(row, min_interval)
+            since = row["since_started"]
+            if since is not None and since < timedelta(seconds=REFRESH_SECONDS):
+                return None, None, None
+            if not locked:
+                free = await connection.execute(text(queries.TRY_LOCK), {"id": account_id})
+                found = free.mappings().one_or_none()
+                if found is None:
+                    return None, None, None
+                row = dict(found)
+        begun = await connection.execute(text(queries.BEGIN), {"id": account_id})
+        return None, begun.scalar_one(), row["started_at"]
+
+
+async def _under_lock(
+    engine: AsyncEngine,
+    vault: Vault,
+    client: PlatformClient,
+    account_id: str,
+    wanted: Callable[[AccountToken], bool],
+    min_interval: timedelta,
+    *,
+    mine: datetime | None,
+    cut_off: datetime | None,
+) -> Exchange | None:
+    """Ask the platform and store its answer; None when the intent is gone and must be written anew."""
     async with engine.connect() as connection:
         # The platform's answer is awaited under the lock; REFRESH_SECONDS bounds it.
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
@@ -177,6 +225,12 @@ async def _refresh(
         token = _token(vault, row)
         if not wanted(token):
             return Exchange(token, refreshed=False)
+        _leave_alone(row, min_interval)
+        if row["started_at"] is None:
+            return None
+        if row["started_at"] != mine and row["since_started"] >= _SURELY_DEAD:
+            # Under the lock its owner waits for no answer: it died, or never read one.
+            cut_off = row["started_at"]
         sealed = row["refresh_token"]
         refresh = SecretStr(vault.open(sealed)) if sealed else SecretStr("")
         try:

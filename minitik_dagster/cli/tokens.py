@@ -35,9 +35,11 @@ def rotate_key(as_json: AsJson = False) -> None:
     from minitik_dagster.accounts.vault import Vault
     from minitik_dagster.db.engine import make_engine
     from minitik_dagster.db.migrate import require_schema
+    from minitik_dagster.logs import configure_logging
     from minitik_dagster.settings import load_settings
 
     settings = load_settings()
+    configure_logging(settings)
     vault = Vault.from_settings(settings)
     engine = make_engine(settings.require_database_url(), pool_size=1, max_overflow=1)
     try:

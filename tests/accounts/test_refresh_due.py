@@ -152,7 +152,9 @@ def test_lifetimes_are_the_answers_own(scene: AccountScene) -> None:
     account = scene.account(Platform.TIKTOK, token_expires_at=now())
     run(scene)
     row = scene.row(account)
-    assert row.token_issued_at and row.token_expires_at and row.refresh_token_expires_at
+    assert row.token_issued_at
+    assert row.token_expires_at
+    assert row.refresh_token_expires_at
     assert (row.token_expires_at - row.token_issued_at).total_seconds() == 4321
     assert (row.refresh_token_expires_at - row.token_issued_at).total_seconds() == 98765
 
@@ -174,7 +176,8 @@ def test_a_passing_failure_is_tried_five_times_and_then_left_to_the_schedule(
     row = scene.row(account)
     assert row.status is AccountStatus.CONNECTED
     assert row.refresh_failures == ATTEMPTS
-    assert row.refresh_next_at is not None and row.refresh_next_at > now()
+    assert row.refresh_next_at is not None
+    assert row.refresh_next_at > now()
     assert scene.tokens(account) == before
     assert scene.notices() == []
     scene.run('UPDATE accounts SET "refreshNextAt" = NULL')

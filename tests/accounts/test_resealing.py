@@ -40,15 +40,21 @@ def fill(scene: AccountScene, count: int) -> None:
             for number in range(count)
         ]
         for statement in (
-            'INSERT INTO accounts (id, "userId", platform, "platformAccountId", "accessToken", '
-            '"refreshToken", status, "connectedAt", "tokenVersion") VALUES '
-            "(:id, :user, 'TIKTOK', :id, :access, :refresh, 'CONNECTED', '2026-01-01', 7)",
-            'INSERT INTO handles (id, "publicationId", "accountId", platform, state, revision, '
-            'sealed, progress, "createdAt", "updatedAt") VALUES '
-            "(:id, :id, :id, 'TIKTOK', 'used', 0, :handle, '{}', '2026-01-01', '2026-01-01')",
-            'INSERT INTO oauth_states (id, "stateHash", "userId", provider, "codeVerifier", '
-            '"redirectUri", "createdAt", "expiresAt") VALUES '
-            "(:id, :id, :user, 'youtube', :verifier, 'http://x', '2026-01-01', '2026-01-01')",
+            (
+                'INSERT INTO accounts (id, "userId", platform, "platformAccountId", "accessToken", '
+                '"refreshToken", status, "connectedAt", "tokenVersion") VALUES '
+                "(:id, :user, 'TIKTOK', :id, :access, :refresh, 'CONNECTED', '2026-01-01', 7)"
+            ),
+            (
+                'INSERT INTO handles (id, "publicationId", "accountId", platform, state, revision, '
+                'sealed, progress, "createdAt", "updatedAt") VALUES '
+                "(:id, :id, :id, 'TIKTOK', 'used', 0, :handle, '{}', '2026-01-01', '2026-01-01')"
+            ),
+            (
+                'INSERT INTO oauth_states (id, "stateHash", "userId", provider, "codeVerifier", '
+                '"redirectUri", "createdAt", "expiresAt") VALUES '
+                "(:id, :id, :user, 'youtube', :verifier, 'http://x', '2026-01-01', '2026-01-01')"
+            ),
         ):
             connection.execute(text(statement), values)
 
@@ -59,7 +65,7 @@ def sealed(scene: AccountScene) -> dict[str, str]:
     with scene.engine.connect() as connection:
         for column in SEALED_COLUMNS:
             rows = connection.execute(
-                text(f'SELECT {column.key}, "{column.column}" FROM {column.table}')
+                text(f'SELECT {column.key}, "{column.column}" FROM {column.table}')  # noqa: S608 - constants
             )
             found |= {f"{column}/{row[0]}": row[1] for row in rows if row[1]}
     return found
