@@ -61,7 +61,7 @@ def fill(scene: AccountScene, count: int) -> None:
 
 def sealed(scene: AccountScene) -> dict[str, str]:
     """Every sealed value by table, column and row."""
-    found = {}
+    found: dict[str, str] = {}
     with scene.engine.connect() as connection:
         for column in SEALED_COLUMNS:
             rows = connection.execute(
