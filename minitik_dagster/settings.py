@@ -47,6 +47,9 @@ LimitName = Literal[
     "instagram.containers",
     "youtube.uploads",
     "youtube.units",
+    "tiktok.refresh",
+    "instagram.refresh",
+    "youtube.refresh",
 ]
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -131,6 +134,8 @@ class Settings(BaseSettings):
         default=(300, 3600, 86400), min_length=1
     )
     minitik_tiktok_init_per_minute: int = Field(default=3, ge=1)
+    minitik_refreshes_at_once: int = Field(default=16, ge=1, le=200)
+    minitik_refresh_min_seconds: float = Field(default=60.0, ge=0, le=3600)
     minitik_log_format: Literal["json", "human"] = "json"
     minitik_limits: Annotated[dict[LimitName, PositiveInt], NoDecode] = Field(default_factory=dict)
 

@@ -27,17 +27,27 @@ from minitik_dagster.settings import Settings
 
 # A rename shows here, in review: operators' bookmarks, tags and alerts name these.
 EXPECTED: dict[str, Any] = {
-    "assets": ["publications", "reconciled_publications"],
-    "checks": ["no_double_post", "nothing_overdue", "nothing_stuck", "nothing_unknown"],
+    "assets": ["account_tokens", "publications", "reconciled_publications"],
+    "checks": [
+        "no_connection_ends_soon",
+        "no_double_post",
+        "no_refresh_cut_off",
+        "nothing_overdue",
+        "nothing_stuck",
+        "nothing_unknown",
+        "tokens_reach_next_post",
+    ],
     "jobs": [
         "check_publications",
         "publish_due_posts",
         "reconcile_publications",
+        "refresh_tokens",
         "replay_dead_letters",
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
+        "refresh_tokens_every_5_minutes": "*/5 * * * *",
     },
     "sensors": {
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
@@ -114,7 +124,8 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
     """Its events come from dispatchers; "Materialize" must not start one."""
     graph = defs.get_repository_def().asset_graph
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == {
-        "reconciled_publications"
+        "account_tokens",
+        "reconciled_publications",
     }
 
 
@@ -272,3 +283,29 @@ def test_a_deployment_that_must_not_publish_starts_no_run(monkeypatch: pytest.Mo
         result = due_posts(context, database=DatabaseResource())
     assert isinstance(result, SkipReason)
     assert "MINITIK_DISPATCH" in (result.skip_message or "")
+
+
+def _refresh_tick() -> Any:
+    repository = defs.get_repository_def()
+    with DagsterInstance.ephemeral() as instance:
+        context = build_schedule_context(
+            instance=instance,
+            repository_def=repository,
+            scheduled_execution_time=datetime(2026, 3, 1, 0, 5, tzinfo=UTC),
+        )
+        return repository.get_schedule_def("refresh_tokens_every_5_minutes").evaluate_tick(context)
+
+
+def test_tokens_are_refreshed_every_five_minutes() -> None:
+    """One run that renews what is due and asks the checks."""
+    assert len(_refresh_tick().run_requests) == 1
+
+
+def test_a_deployment_that_must_not_publish_refreshes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A preview on production's database would use up single-use refresh tokens."""
+    monkeypatch.setenv("MINITIK_DISPATCH", "off")
+    tick = _refresh_tick()
+    assert not tick.run_requests
+    assert "MINITIK_DISPATCH" in tick.skip_message

@@ -56,6 +56,15 @@ class Vault:
                 continue
         raise VaultError("a stored secret does not open with ENCRYPTION_KEY or a previous key")
 
+    def is_current(self, stored: str) -> bool:
+        """Whether the present key opens it; VaultError when the format is wrong."""
+        iv, tag, ciphertext = _parts(stored)
+        try:
+            self._ciphers[0].decrypt(iv, ciphertext + tag, None)
+        except InvalidTag:
+            return False
+        return True
+
 
 def _parts(stored: str) -> tuple[bytes, bytes, bytes]:
     texts = stored.split(":")

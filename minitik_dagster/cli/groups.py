@@ -16,6 +16,7 @@ from minitik_dagster.cli import (
     publications,
     queues,
     schedule,
+    tokens,
 )
 
 
@@ -38,4 +39,5 @@ GROUPS: tuple[Group, ...] = (
     alerts,
     queues,
     dead_letters,
+    tokens,
 )

@@ -278,6 +278,7 @@ class Carrier:
                 client,
                 claim.account_id,
                 stale_version=stale,
+                min_interval=self.endings.policy.refresh_min,
             )
         except PlatformError as error:
             await self._without_token(claim, error)

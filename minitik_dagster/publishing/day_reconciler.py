@@ -193,7 +193,12 @@ class DayReconciler:
         except AuthExpiredError:
             stale = desk.last_token.version if desk.last_token else ""
             await refresh_token(
-                self.endings.store.engine, self.vault, client, claim.account_id, stale_version=stale
+                self.endings.store.engine,
+                self.vault,
+                client,
+                claim.account_id,
+                stale_version=stale,
+                min_interval=self.endings.policy.refresh_min,
             )
             return await self._ask(claim, desk, client)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+from minitik_dagster.accounts.token_queries import WITHDRAW
+from minitik_dagster.accounts.withdrawals import withdrawal
 from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import to_db
 from minitik_dagster.errors import PlatformError, RevokedError, ThrottledError, TransientError
@@ -162,12 +164,8 @@ class Endings:
         self.tally.counted(claim, "paused")
 
     async def withdraw_account(self, claim: Claim, error: RevokedError) -> None:
-        """Mark the account EXPIRED or REVOKED and hold the publication."""
-        await self.store.rows(
-            queries.WITHDRAW_ACCOUNT,
-            account_id=claim.account_id,
-            status="EXPIRED" if error.expired else "REVOKED",
-        )
+        """Mark the account EXPIRED or REVOKED, tell its owner, and hold the publication."""
+        await self.store.rows(WITHDRAW, **withdrawal(claim.account_id, error))
         await self.hold(claim, error.reason)
 
     async def review(self, claim: Claim, commit: OpenCommit | None, reason: str) -> None:

@@ -45,6 +45,8 @@ class EnginePolicy:
     # A removal is believed when it is seen twice, so far apart.
     second_look: timedelta = timedelta(seconds=15)
     warm_ahead: timedelta = timedelta(seconds=6)
+    # A token younger than this is not refreshed again.
+    refresh_min: timedelta = timedelta(seconds=60)
     poll: timedelta = timedelta(seconds=1)
     clock_sample_every: timedelta = timedelta(seconds=30)
     wait_in_process: timedelta = timedelta(seconds=20)
@@ -87,6 +89,7 @@ class EnginePolicy:
             max_skew=timedelta(seconds=settings.minitik_max_skew_seconds),
             spool=Path(settings.minitik_home) / "spool",
             hold=timedelta(seconds=settings.minitik_hold_seconds),
+            refresh_min=timedelta(seconds=settings.minitik_refresh_min_seconds),
         )
 
     def confirm_delay(self, polls: int) -> timedelta:

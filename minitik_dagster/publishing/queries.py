@@ -297,11 +297,6 @@ FROM ended e WHERE p.id = e."publicationId"
 RETURNING p.id
 """
 
-WITHDRAW_ACCOUNT = """
-UPDATE accounts SET status = CAST(:status AS "AccountStatus")
-WHERE id = :account_id AND status = 'CONNECTED'
-"""
-
 # A public id belongs to one publication; another owner's row is left as it is.
 BIND_POST = f"""
 INSERT INTO posts (id, "publicationId", "accountId", platform, "platformPostId", permalink, via,

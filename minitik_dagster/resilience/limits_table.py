@@ -67,6 +67,15 @@ LIMITS: Final[Mapping[LimitName, CallLimit]] = MappingProxyType(
         "youtube.units": CallLimit(
             Platform.YOUTUBE, 10_000, _DAY, per_app=True, pacific=True, counter="units"
         ),
+        # No vendor names a figure for its token endpoint: TikTok's general one ("Rate limits": 600 a
+        # minute) stands for all three.
+        "tiktok.refresh": CallLimit(Platform.TIKTOK, 600, _MINUTE, per_app=True, counter="refresh"),
+        "instagram.refresh": CallLimit(
+            Platform.INSTAGRAM, 600, _MINUTE, per_app=True, counter="refresh"
+        ),
+        "youtube.refresh": CallLimit(
+            Platform.YOUTUBE, 600, _MINUTE, per_app=True, counter="refresh"
+        ),
     }
 )
 
@@ -85,6 +94,9 @@ CHARGES: Final[Mapping[tuple[Platform, str], Mapping[LimitName, int]]] = Mapping
         (Platform.YOUTUBE, "update"): {"youtube.units": _UPDATE},
         (Platform.YOUTUBE, "delete"): {"youtube.units": 50},
         (Platform.YOUTUBE, "list"): {"youtube.units": _LIST},
+        (Platform.TIKTOK, "refresh"): {"tiktok.refresh": 1},
+        (Platform.INSTAGRAM, "refresh"): {"instagram.refresh": 1},
+        (Platform.YOUTUBE, "refresh"): {"youtube.refresh": 1},
     }
 )
 

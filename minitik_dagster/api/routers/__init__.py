@@ -13,6 +13,7 @@ from minitik_dagster.api.routers import (
     platforms,
     publishing,
     queues,
+    refreshes,
     scheduling,
 )
 
@@ -26,6 +27,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     connections.router,
     auth.router,
     keys.router,
+    refreshes.router,
     platforms.router,
     health.router,
 )
