@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     accounts = typer.Typer(no_args_is_help=True, help="Connected platform accounts.")
     accounts.command("list")(list_accounts)
     accounts.command("release")(release_account)
+    accounts.command("disconnect")(disconnect_account)
     app.add_typer(accounts, name="accounts")
 
 
@@ -179,3 +180,31 @@ def release_account(account_id: str, as_json: AsJson = False) -> None:
     say(f"{account_id}: {len(done.released)} released, {len(done.too_late)} too late")
     for publication_id in done.too_late:
         say(f"too late: {publication_id} stays held; move it to a new instant, or cancel it")
+
+
+def disconnect_account(
+    account_id: Annotated[str, typer.Argument(help="The account's id.")],
+    cancel_posts: Annotated[
+        bool, typer.Option("--cancel-posts", help="Cancel its posts; otherwise they are held.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Disconnect an account: its posts wait or are cancelled, its tokens are withdrawn and erased."""
+    from minitik_dagster.publishing.disconnect import disconnect
+
+    with transaction() as session:
+        done = disconnect(
+            session,
+            account_id,
+            posts="cancel" if cancel_posts else "hold",
+            actor=operator_name(),
+        )
+    if as_json:
+        as_object({**vars(done), "undone": [vars(item) for item in done.undone]})
+        return
+    say(f"{account_id}: disconnected; {len(done.held)} posts held, {len(done.cancelled)} cancelled")
+    for item in done.undone:
+        say(f"{item.publication_id} ({item.platform.value.lower()}): {item.text}")
+    for publication_id in done.unconfirmed:
+        say(f"{publication_id}: was sent; whether it went live can no longer be asked")
+    say(f"next: {done.later}")

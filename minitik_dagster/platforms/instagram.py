@@ -288,6 +288,16 @@ class InstagramClient:
         """Renew the long-lived token with itself."""
         return await self._calls.refresh(access_token)
 
+    async def revoke(self, access_token: SecretStr, refresh_token: SecretStr | None) -> Removal:
+        """Say what the creator does: Instagram Login documents no call that withdraws access."""
+        return Removal(
+            done=False,
+            instruction=(
+                "Instagram lets no program withdraw its access: the creator removes the app in "
+                "Instagram under Settings, Website permissions, Apps and websites"
+            ),
+        )
+
 
 def _check(post: Post, media: MediaSource) -> None:
     most = MEDIA_LIMITS[Platform.INSTAGRAM].max_bytes

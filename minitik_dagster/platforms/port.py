@@ -236,7 +236,7 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Removal:
-    """What `delete` did: `done`, or not possible by API and what a person must do (`instruction`)."""
+    """What `delete` or `revoke` did: `done`, or not possible by API and what a person must do."""
 
     done: bool
     instruction: str = ""
@@ -346,5 +346,13 @@ class PlatformClient(Protocol):
         """Get new tokens; raises RevokedError for the invalid_grant class, else TransientError.
 
         Never repeated by itself: refresh tokens may be single-use.
+        """
+        ...
+
+    async def revoke(self, access_token: SecretStr, refresh_token: SecretStr | None) -> Removal:
+        """Withdraw our access at the platform; not `done` where the platform has no such call.
+
+        Raises AuthExpiredError when the platform does not take the token (any more), else
+        TransientError.
         """
         ...

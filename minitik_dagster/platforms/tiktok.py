@@ -315,6 +315,11 @@ class TikTokClient:
             raise error
         return await self._calls.refresh(refresh_token)
 
+    async def revoke(self, access_token: SecretStr, refresh_token: SecretStr | None) -> Removal:
+        """Withdraw the grant by its access token, the only kind that TikTok documents."""
+        await self._calls.revoke(access_token)
+        return Removal(done=True)
+
 
 def _settled(status: Status, handle: Handle) -> Finding | None:
     """Return the finding of a status that leaves no doubt, else None."""

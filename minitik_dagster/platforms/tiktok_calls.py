@@ -13,7 +13,7 @@ from minitik_dagster.platforms.chunks import ChunkPlan
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import LaneName, PlatformHttp
 from minitik_dagster.platforms.port import SendGate, TokenSet
-from minitik_dagster.platforms.tiktok_outcomes import classify, classify_oauth
+from minitik_dagster.platforms.tiktok_outcomes import classify, classify_oauth, classify_revoke
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,26 @@ class TikTokCalls:
             refresh_expires_in=_seconds(got.get("refresh_expires_in")),
             scopes=tuple(name for name in str(got.get("scope") or "").split(",") if name),
         )
+
+    async def revoke(self, access_token: SecretStr) -> None:
+        """Withdraw the app's access ("Revoke a User Access Token"); success is an empty answer."""
+        client_id, client_secret = self._app.credentials()
+        answer = await self._http.send(
+            "POST",
+            self._base + "/v2/oauth/revoke/",
+            form={
+                "client_key": client_id,
+                "client_secret": client_secret,
+                "token": access_token.get_secret_value(),
+            },
+        )
+        code = answer.json.get("error")
+        if answer.status != 200 or code:
+            raise classify_revoke(
+                answer.status,
+                code if isinstance(code, str) else "",
+                answer.json.get("error_description"),
+            )
 
 
 def _seconds(value: Any) -> timedelta | None:

@@ -194,3 +194,15 @@ def classify_oauth(status: int, code: str, words: object = "") -> PlatformError:
             Class.TRANSIENT, "TikTok gave no new token", unhealthy=status >= 500, refusal=False
         )
     return rule.error(code or f"http_{status}", can_publish=False, words=spoken(words))
+
+
+def classify_revoke(status: int, code: str, words: object = "") -> PlatformError:
+    """Return what a refused withdrawal means: AuthExpiredError where the token is not taken.
+
+    The page "Revoke a User Access Token" names no codes of its own; "Error Handling" calls a token that
+    is not good a malformed request or an invalid grant.
+    """
+    if code in {"invalid_request", "invalid_grant", "access_denied"}:
+        rule = Rule(Class.AUTH_EXPIRED, "TikTok does not take the token that is to be revoked")
+        return rule.error(code, can_publish=False, words=spoken(words))
+    return classify_oauth(status, code, words)

@@ -333,6 +333,11 @@ class YouTubeClient:
             raise error
         return await self._calls.refresh(refresh_token)
 
+    async def revoke(self, access_token: SecretStr, refresh_token: SecretStr | None) -> Removal:
+        """Withdraw the grant by either token; the refresh token is the one that lives longer."""
+        await self._calls.revoke(refresh_token or access_token)
+        return Removal(done=True)
+
 
 def _check_size(size: int) -> None:
     most = MEDIA_LIMITS[Platform.YOUTUBE].max_bytes

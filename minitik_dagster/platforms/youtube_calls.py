@@ -14,7 +14,7 @@ from minitik_dagster.platforms.answers import Answer, dig, whole_number
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import LaneName, PlatformHttp
 from minitik_dagster.platforms.port import SendGate, TokenSet
-from minitik_dagster.platforms.youtube_outcomes import classify, classify_oauth
+from minitik_dagster.platforms.youtube_outcomes import classify, classify_oauth, classify_revoke
 
 _RANGE = re.compile(r"bytes=0-(\d{1,15})")
 # The last byte's answer comes after YouTube has stored the whole file.
@@ -236,6 +236,19 @@ class YouTubeCalls:
             refresh_token=SecretStr(rotated) if isinstance(rotated, str) else refresh_token,
             scopes=tuple(str(got.get("scope") or "").split()),
         )
+
+    async def revoke(self, token: SecretStr) -> None:
+        """Withdraw the app's access ("Using OAuth 2.0 for Web Server Applications", revoking)."""
+        answer = await self._http.send(
+            "POST", self._oauth + "/revoke", form={"token": token.get_secret_value()}
+        )
+        if answer.status != 200:
+            error = answer.json.get("error")
+            raise classify_revoke(
+                answer.status,
+                error if isinstance(error, str) else "",
+                answer.json.get("error_description"),
+            )
 
 
 def _bearer(token: SecretStr) -> dict[str, str]:

@@ -178,3 +178,11 @@ def classify_oauth(status: int, code: str, words: object = "") -> PlatformError:
         Class.TRANSIENT, "Google gave no new token", unhealthy=status >= 500
     )
     return rule.error(code or f"http_{status}", can_publish=False, words=spoken(words))
+
+
+def classify_revoke(status: int, code: str, words: object = "") -> PlatformError:
+    """Return what a refused withdrawal means: AuthExpiredError where the token is not known."""
+    if code in {"invalid_token", "invalid_grant"}:
+        rule = Rule(Class.AUTH_EXPIRED, "Google does not know the token that is to be revoked")
+        return rule.error(code, can_publish=False, words=spoken(words))
+    return classify_oauth(status, code, words)

@@ -30,6 +30,7 @@ from minitik_dagster.publishing.confirmation import Confirmation
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.dispatcher import Dispatcher
 from minitik_dagster.publishing.endings import Endings
+from minitik_dagster.publishing.leaving import Leaver
 from minitik_dagster.publishing.listener import Listener
 from minitik_dagster.publishing.outbox import Outbox
 from minitik_dagster.publishing.pause_watch import PauseWatch
@@ -244,9 +245,17 @@ def _assemble(
             clock=clock,
             policy=policy,
             vault=vault,
-            remover=Remover(work, vault, limiter),
+            remover=Remover(work, limiter),
             client=clients.client,
             random=SystemRandom(),
+            leaver=Leaver(
+                store=control,
+                engine=lanes.work,
+                clock=clock,
+                vault=vault,
+                client=clients.client,
+                random=SystemRandom(),
+            ),
         ),
         kind=kind,
         instance=instance,

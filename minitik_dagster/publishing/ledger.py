@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from minitik_dagster.accounts.tokens import AccountToken, read_token
+from minitik_dagster.accounts.tokens import AccountToken, read_token, refresh_token
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.types import from_db, to_db
 from minitik_dagster.errors import PlatformError
 from minitik_dagster.ids import new_id
-from minitik_dagster.platforms.port import Handle
+from minitik_dagster.platforms.port import Handle, PlatformClient
 from minitik_dagster.publishing import handle_queries, queries
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.patience import patiently
@@ -80,6 +81,13 @@ class LedgerDesk:
             lambda: read_token(self._store.engine, self._vault, self._claim.account_id)
         )
         return self.last_token.access_token
+
+    async def renew(self, engine: AsyncEngine, client: PlatformClient) -> None:
+        """Refresh the token that was read last, over a connection of `engine`."""
+        stale = self.last_token.version if self.last_token else ""
+        await refresh_token(
+            engine, self._vault, client, self._claim.account_id, stale_version=stale
+        )
 
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[_Step]:

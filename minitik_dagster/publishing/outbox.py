@@ -13,14 +13,18 @@ from random import Random
 from typing import Any
 
 import structlog
+from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from minitik_dagster.accounts.parting import read_parting, refresh_parting
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.types import Platform, from_db, to_db
-from minitik_dagster.errors import PlatformError, ThrottledError, TransientError
+from minitik_dagster.errors import PlatformError, RevokedError, ThrottledError, TransientError
 from minitik_dagster.platforms.port import Handle, PlatformClient, Standing
 from minitik_dagster.publishing import outbox_queries as queries
 from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.leaving import Leaver
 from minitik_dagster.publishing.ledger import LedgerDesk
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.removal import Remover
@@ -52,6 +56,22 @@ class UnleasedDesk(LedgerDesk):
         await self._store.rows(sql, id=self._claim.publication_id, **values)
 
 
+class UndoingDesk(UnleasedDesk):
+    """A desk whose tokens are still there while the account is being disconnected."""
+
+    async def token(self) -> SecretStr:
+        """Read the account's access token, also that of a disconnected account."""
+        self.last_token = await read_parting(
+            self._store.engine, self._vault, self._claim.account_id
+        )
+        return self.last_token.access_token
+
+    async def renew(self, engine: AsyncEngine, client: PlatformClient) -> None:
+        """Refresh it, also that of a disconnected account."""
+        stale = self.last_token.version if self.last_token else ""
+        await refresh_parting(engine, self._vault, client, self._claim.account_id, stale)
+
+
 @dataclass(frozen=True)
 class Outbox:
     """One dispatcher's share in the outbox."""
@@ -63,12 +83,14 @@ class Outbox:
     remover: Remover
     client: Callable[[Platform], PlatformClient]
     random: Random
+    leaver: Leaver
 
     async def run(self) -> None:
         """Carry out what falls due, until cancelled; a database that is away is waited for."""
         while True:
             try:
                 found = await self.work()
+                await self.leaver.work()
             except DBAPIError as error:
                 _log.warning("outbox.database_down", reason=type(error.orig).__name__)
                 found = 0
@@ -89,6 +111,12 @@ class Outbox:
             return
         try:
             note = await self._discard(message)
+        except RevokedError as error:
+            if await self.store.rows(queries.LEAVING, handle_id=message["handle_id"]):
+                # Nobody will give this account's access back, and its disconnect waits for this.
+                await self._done(message, f"given up: {error.reason}")
+            else:
+                await self._again(message, error)
         except PlatformError as error:
             await self._again(message, error)
         except DBAPIError:
@@ -104,7 +132,7 @@ class Outbox:
         [row] = await self.store.rows(queries.SUBJECT, id=message["publication_id"])
         claim = Claim.from_row(row)
         client = self.client(claim.platform)
-        desk = UnleasedDesk(
+        desk = UndoingDesk(
             self.store,
             claim,
             vault=self.vault,

@@ -51,6 +51,12 @@ DONE = f"""
 UPDATE outbox SET "doneAt" = {NOW}, error = :note WHERE id = :message_id
 """
 
+# Whether the handle's account was disconnected.
+LEAVING = """
+SELECT 1 FROM handles h JOIN accounts a ON a.id = h."accountId"
+WHERE h.id = :handle_id AND a.status = 'REVOKED' AND a."disconnectedAt" IS NOT NULL
+"""
+
 AGAIN = """
 UPDATE outbox SET "dueAt" = :at, error = :note WHERE id = :message_id
 """

@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from minitik_dagster.accounts.tokens import refresh_token
-from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import AuthExpiredError, ThrottledError
 from minitik_dagster.platforms.port import Handle, PlatformClient, Removal
@@ -25,7 +23,6 @@ class Remover:
     """Takes posts and prepared handles away."""
 
     store: Store
-    vault: Vault
     limiter: Limiter
 
     async def delete(
@@ -61,8 +58,5 @@ class Remover:
         try:
             return await ask()
         except AuthExpiredError:
-            stale = desk.last_token.version if desk.last_token else ""
-            await refresh_token(
-                self.store.engine, self.vault, client, claim.account_id, stale_version=stale
-            )
+            await desk.renew(self.store.engine, client)
         return await ask()

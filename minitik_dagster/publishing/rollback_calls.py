@@ -73,7 +73,7 @@ async def take_away(settings: Settings, owner: str, taken: Sequence[Taken]) -> d
             clock = DatabaseClock(engine)
             await clock.sample()
             vault = Vault.from_settings(settings)
-            calls = _Calls(store, clock, vault, Remover(store, vault, limiter))
+            calls = _Calls(store, clock, vault, Remover(store, limiter))
             room = asyncio.Semaphore(_AT_ONCE)
             deadline = asyncio.get_running_loop().time() + CALL_SECONDS
 

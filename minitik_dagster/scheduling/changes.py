@@ -154,6 +154,39 @@ def withdraw(session: Session, publications: Sequence[Publication]) -> tuple[Und
     return _undo(session, publications)
 
 
+def hold(session: Session, publications: Sequence[Publication], reason: str) -> tuple[Undone, ...]:
+    """Hold publications that stand at CHANGEABLE, have no open commit and are locked by the caller.
+
+    What was prepared is undone; a release prepares anew. Rolling up is the caller's.
+    """
+    now = database_now(session)
+    for item in publications:
+        _take_back(item, now)
+        item.stage = Stage.HELD.value
+        item.status = STATUS_OF[Stage.HELD]
+        item.hold_reason = reason
+    return _undo(session, publications)
+
+
+def refuse_unchangeable(session: Session, publications: Sequence[Publication]) -> None:
+    """Raise StateConflictError, saying which and why, unless each may be changed."""
+    _require_changeable(session, publications)
+
+
+def roll_up_all(session: Session, publications: Sequence[Publication]) -> None:
+    """Roll up the jobs and contents of publications that were held or withdrawn.
+
+    The caller has locked the contents.
+    """
+    session.flush()
+    for job_id in sorted({item.scheduled_job_id for item in publications if item.scheduled_job_id}):
+        session.execute(text(ROLL_UP_JOB), {"job_id": job_id})
+    for content_id in sorted({item.content_id for item in publications}):
+        session.execute(text(ROLL_UP_CONTENT), {"content_id": content_id})
+        session.execute(_NEXT_DUE, {"content_id": content_id})
+    session.expire_all()
+
+
 def change(
     session: Session,
     user_id: str | None,

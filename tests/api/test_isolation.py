@@ -92,6 +92,7 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("GET", "/api/accounts/callback/{provider}"): OPEN,
     ("GET", "/connected"): OPEN,
     ("POST", "/api/accounts/{account_id}/release"): PUBLISH,
+    ("DELETE", "/api/accounts/{account_id}"): Guard(("accounts:write",)),
     ("POST", "/api/accounts/refresh-expiring"): ADMIN,
     ("POST", "/api/accounts/{account_id}/refresh"): Guard(("accounts:write",)),
     ("PATCH", "/api/accounts/{account_id}"): Guard(

@@ -8,6 +8,7 @@ from minitik_dagster.api.routers import (
     connections,
     content,
     dead_letters,
+    disconnections,
     health,
     keys,
     platforms,
@@ -28,6 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
     keys.router,
     refreshes.router,
+    disconnections.router,
     platforms.router,
     health.router,
 )

@@ -78,14 +78,18 @@ class TikTokOAuth:
             return json_reply(200, issue_pair(self._world, refresh.account, refresh.scopes))
 
     async def revoke(self, call: Call) -> Reply:
-        """Withdraw the grant a token belongs to."""
+        """Withdraw the grant of a living user access token."""
         form = await call.form()
+        if not form:
+            return oauth_error(
+                "invalid_request", "Only `application/x-www-form-urlencoded` is supported."
+            )
         if not self._world.accounts.client_fits(
             "tiktok", form.get("client_key"), form.get("client_secret")
         ):
             return oauth_error("invalid_client", "Client key or secret is incorrect.", 401)
         token = self._world.accounts.token("tiktok", form.get("token"))
-        if token is None:
+        if token is None or token.kind != "access" or not token.live(call.now_ms):
             return oauth_error("invalid_request", "The token is not valid.")
         self._world.accounts.revoke("tiktok", token.account)
         return json_reply(200, {})
