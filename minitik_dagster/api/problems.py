@@ -154,6 +154,14 @@ def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
 
 async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MinitikError)
+    body, headers = problem_of(error, instance=request.url.path, request_id=request_id_of(request))
+    return JSONResponse(body, body["status"], headers=headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(
+    error: MinitikError, *, instance: str, request_id: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return an error of ours as a problem, and the headers of an answer that is it."""
     kind = problem_type_of(error)
     problems: Sequence[FieldProblem] = getattr(error, "problems", ())
     if isinstance(error, ConfigurationError):
@@ -178,9 +186,12 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, ThrottledError):
             headers["Retry-After"] = str(_seconds_until(error))
     elif kind is INTERNAL:
-        _log.error("request.failed", error=type(error).__name__, request_id=request_id_of(request))
+        _log.error("request.failed", error=type(error).__name__, request_id=request_id)
         detail = "an unexpected error; tell the operator the requestId"
-    return _answer(request, kind, detail, problems, more, headers)
+    body = problem_body(
+        kind, detail, instance=instance, request_id=request_id, errors=problems, more=more
+    )
+    return body, headers
 
 
 def _seconds_until(error: ThrottledError) -> int:

@@ -64,6 +64,8 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/content/upload/{upload_id}/complete"): CONTENT_WRITE,
     ("DELETE", "/api/content/upload/{upload_id}/abort"): CONTENT_WRITE,
     ("POST", "/api/scheduling"): Guard(("schedule:write",), body=_POST | _SLOT),
+    # Each row has its own answer: another's ids in rows are in tests/api/test_bulk.py.
+    ("POST", "/api/scheduling/bulk"): SCHEDULE,
     ("GET", "/api/scheduling"): POSTS,
     ("GET", "/api/scheduling/stats"): ADMIN,
     ("GET", "/api/scheduling/{job_id}"): POSTS,

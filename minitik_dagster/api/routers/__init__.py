@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from minitik_dagster.api.routers import (
     accounts,
     auth,
+    bulk,
     connections,
     content,
     dead_letters,
@@ -21,6 +22,7 @@ from minitik_dagster.api.routers import (
 ROUTERS: tuple[APIRouter, ...] = (
     content.router,
     scheduling.router,
+    bulk.router,
     publishing.router,
     dead_letters.router,
     queues.router,
