@@ -89,6 +89,7 @@ def _create(
         account_ids=list(wish.account_ids),
         scheduled_at=when.at,
         timezone=when.zone,
+        local_time=when.local_text,
         priority=priority,
         status=JobStatus.PENDING,
         bull_job_id=None,
