@@ -96,6 +96,18 @@ def bad_access(scene: AccountScene) -> str:
     return scene.vault.seal("no-token-of-theirs")
 
 
+def well_and_withdrawn(scene: AccountScene) -> list[str]:
+    """Two accounts whose platforms' answers are settled at once, a good and a bad one."""
+    well, withdrawn = (scene.account(Platform.INSTAGRAM) for _ in range(2))
+    scene.sandbox.add_fault(
+        platform="instagram",
+        operation="profile",
+        kind="revoke",
+        account=scene.row(withdrawn).platform_account_id,
+    )
+    return [well, withdrawn]
+
+
 def checks(scene: AccountScene) -> tuple[list[str], list[str]]:
     """The accounts that the two checks find."""
     with scene.engine.connect() as connection:
@@ -127,51 +139,58 @@ def test_a_good_answer_is_written_and_asked_for_again_a_day_later(scene: Account
     assert run(scene)[0][0].ok == 3
 
 
-@pytest.mark.parametrize(
-    ("platform", "status", "code"),
-    [
-        (Platform.TIKTOK, AccountStatus.EXPIRED, "invalid_grant"),
-        (Platform.INSTAGRAM, AccountStatus.REVOKED, "190/458"),
-        (Platform.YOUTUBE, AccountStatus.EXPIRED, "invalid_grant"),
-    ],
-)
-def test_withdrawn_access_is_found_and_its_owner_told_once(
-    scene: AccountScene, platform: Platform, status: AccountStatus, code: str
-) -> None:
-    """TikTok and Google only say that a token is not good: one refresh tells. A post that waits is counted."""
-    account, other = scene.account(platform), scene.account(platform)
-    scene.post(account, timedelta(days=2))
-    own = scene.row(account).platform_account_id
-    scene.sandbox.add_fault(
-        platform=platform.value.lower(), operation=PROBE[platform], kind="revoke", account=own
-    )
+def test_withdrawn_access_is_found_and_its_owner_told_once(scene: AccountScene) -> None:
+    """TikTok and Google only say that a token is not good: one refresh tells. Waiting posts are counted."""
+    expected = {
+        Platform.TIKTOK: (AccountStatus.EXPIRED, "withdrawn: invalid_grant"),
+        Platform.INSTAGRAM: (AccountStatus.REVOKED, "withdrawn: 190/458"),
+        Platform.YOUTUBE: (AccountStatus.EXPIRED, "withdrawn: invalid_grant"),
+    }
+    accounts = {}
+    for platform in expected:
+        account = accounts[platform] = scene.account(platform)
+        scene.post(account, timedelta(days=2))
+        scene.sandbox.add_fault(
+            platform=platform.value.lower(),
+            operation=PROBE[platform],
+            kind="revoke",
+            account=scene.row(account).platform_account_id,
+        )
+    other = scene.account(Platform.TIKTOK)
     [report], _ = run(scene, at_once=1)
-    assert (report.problems, report.ok) == (1, 1), "one bad account stops nobody"
-    row = scene.row(account)
-    assert row.status is status
-    assert row.probe_outcome == f"withdrawn: {code}"
-    assert row.probed_at is not None
-    assert row.last_sync_at is None
+    assert (report.problems, report.ok) == (3, 1), "a bad account stops nobody"
+    for platform, account in accounts.items():
+        row = scene.row(account)
+        assert (row.status, row.probe_outcome) == expected[platform]
+        assert row.probed_at is not None
+        assert row.last_sync_at is None
     assert outcome(scene, other) == "ok"
-    assert len(scene.token_calls()) == (0 if platform is Platform.INSTAGRAM else 1)
-    [told] = scene.notices()
-    assert told["kind"] == "account.disconnected"
-    assert (told["accountId"], told["status"], told["heldPosts"]) == (account, status.value, 1)
-    assert checks(scene) == ([], [account])
+    assert sorted(call["platform"] for call in scene.token_calls()) == ["tiktok", "youtube"]
+    told = scene.notices()
+    assert {(one["kind"], one["heldPosts"]) for one in told} == {("account.disconnected", 1)}
+    assert {one["accountId"]: one["status"] for one in told} == {
+        accounts[platform]: status.value for platform, (status, _) in expected.items()
+    }
+    assert len(told) == 3
+    unprobed, out_of_order = checks(scene)
+    assert (unprobed, set(out_of_order)) == ([], set(accounts.values()))
     assert run(scene)[0][0].due == 0
 
 
-@pytest.mark.parametrize("platform", [Platform.TIKTOK, Platform.YOUTUBE])
 def test_a_token_that_merely_ran_out_is_refreshed_once_and_asked_with_again(
-    scene: AccountScene, platform: Platform
+    scene: AccountScene,
 ) -> None:
     """The new tokens are stored as any refresh stores them, and the account is well."""
-    account = scene.account(platform, access_token=bad_access(scene))
+    accounts = [
+        scene.account(platform, access_token=bad_access(scene))
+        for platform in (Platform.TIKTOK, Platform.YOUTUBE)
+    ]
     [report], _ = run(scene)
-    assert report.ok == 1
-    assert len(scene.token_calls()) == 1
-    row = scene.row(account)
-    assert (row.token_version, row.probe_outcome) == (2, "ok")
+    assert report.ok == 2
+    assert len(scene.token_calls()) == 2
+    for account in accounts:
+        row = scene.row(account)
+        assert (row.token_version, row.probe_outcome) == (2, "ok")
     assert scene.notices() == []
 
 
@@ -191,59 +210,63 @@ def test_a_new_token_that_is_refused_too_is_not_refreshed_again(scene: AccountSc
     assert run(scene)[0][0].due == 0
 
 
-@pytest.mark.parametrize(
-    ("platform", "granted", "code"),
-    [
-        (Platform.TIKTOK, "video.publish", "scope_not_authorized"),
-        (Platform.INSTAGRAM, "instagram_business_content_publish", "10"),
-        (
-            Platform.YOUTUBE,
+def test_a_missing_permission_is_told_and_does_not_end_the_account(scene: AccountScene) -> None:
+    """What publishing needs may still be there: a publication's own call decides."""
+    granted = {
+        Platform.TIKTOK: ("video.publish", "scope_not_authorized"),
+        Platform.INSTAGRAM: ("instagram_business_content_publish", "10"),
+        Platform.YOUTUBE: (
             "https://www.googleapis.com/auth/youtube.upload",
             "insufficientPermissions",
         ),
-    ],
-)
-def test_a_missing_permission_is_told_and_does_not_end_the_account(
-    scene: AccountScene, platform: Platform, granted: str, code: str
-) -> None:
-    """What publishing needs may still be there: a publication's own call decides."""
-    given = scene.sandbox.create_account(platform.value.lower(), scopes=[granted])
-    account = scene.account(
-        platform,
-        platform_account_id=given["platformAccountId"],
-        access_token=scene.vault.seal(given["accessToken"]),
-    )
+    }
+    accounts = {}
+    for platform, (scope, code) in granted.items():
+        given = scene.sandbox.create_account(platform.value.lower(), scopes=[scope])
+        account = scene.account(
+            platform,
+            platform_account_id=given["platformAccountId"],
+            access_token=scene.vault.seal(given["accessToken"]),
+        )
+        accounts[account] = f"permission_missing: {code}"
     [report], _ = run(scene)
-    assert report.problems == 1
-    row = scene.row(account)
-    assert row.status is AccountStatus.CONNECTED
-    assert row.probe_outcome == f"permission_missing: {code}"
-    assert row.last_sync_at is None
-    [told] = scene.notices()
-    assert told["kind"] == "account.unhealthy"
-    assert "grant every permission" in told["fix"]
-    assert checks(scene) == ([], [account])
+    assert report.problems == 3
+    for account, text in accounts.items():
+        row = scene.row(account)
+        assert (row.status, row.probe_outcome) == (AccountStatus.CONNECTED, text)
+        assert row.last_sync_at is None
+    told = scene.notices()
+    assert {one["kind"] for one in told} == {"account.unhealthy"}
+    assert all("grant every permission" in one["fix"] for one in told)
+    assert set(checks(scene)[1]) == set(accounts)
     scene.run('UPDATE accounts SET "probedAt" = NULL')
     run(scene)
-    assert len(scene.notices()) == 1, "told when it is new, not each day"
+    assert len(scene.notices()) == len(told) == 3, "told when it is new, not each day"
+    scene.run('UPDATE accounts SET "probedAt" = NULL')
+    scene.sandbox.add_fault(platform="tiktok", operation="profile", kind="drop-before")
+    run(scene)
+    assert {outcome(scene, account) for account in accounts} == set(accounts.values()), (
+        "a call without an answer makes no permission whole"
+    )
 
 
-@pytest.mark.parametrize("platform", list(Platform))
 def test_a_token_that_speaks_for_somebody_else_publishes_nothing_more(
-    scene: AccountScene, platform: Platform
+    scene: AccountScene,
 ) -> None:
     """Nothing of the other one is stored; ERROR holds the posts that would have gone to them."""
-    account = scene.account(platform, platform_account_id="mine", platform_username="me", **OURS)
+    mine = {"platform_account_id": "mine", "platform_username": "me", **OURS}
+    accounts = [scene.account(platform, **mine) for platform in Platform]
     [report], _ = run(scene)
-    assert report.problems == 1
-    row = scene.row(account)
-    assert row.status is AccountStatus.ERROR
-    assert (row.platform_account_id, row.platform_username) == ("mine", "me")
-    assert (row.probe_outcome, row.last_sync_at) == ("other_identity", None)
-    [told] = scene.notices()
-    assert (told["kind"], told["status"]) == ("account.disconnected", "ERROR")
-    assert "another account" in told["reason"]
-    assert checks(scene) == ([], [account])
+    assert report.problems == 3
+    for account in accounts:
+        row = scene.row(account)
+        assert row.status is AccountStatus.ERROR
+        assert (row.platform_account_id, row.platform_username) == ("mine", "me")
+        assert (row.probe_outcome, row.last_sync_at) == ("other_identity", None)
+    told = scene.notices()
+    assert {(one["kind"], one["status"]) for one in told} == {("account.disconnected", "ERROR")}
+    assert all("another account" in one["reason"] for one in told)
+    assert set(checks(scene)[1]) == set(accounts)
 
 
 def test_an_adopted_row_with_another_kind_of_id_is_reported_and_stays_connected(
@@ -276,36 +299,26 @@ def test_a_google_account_without_a_channel_is_told_and_stays_connected(
     assert told["fix"] == "create a channel first"
 
 
-@pytest.mark.parametrize(
-    ("fault", "text"),
-    [
-        ({"kind": "status", "status": 503}, "transient: internal_error"),
-        ({"kind": "drop-before"}, "transient: connection_cut"),
-        ({"kind": "throttle"}, "throttled: rate_limit_exceeded"),
-    ],
-)
 def test_an_answer_that_says_nothing_leaves_the_account_due_for_the_next_hour(
-    scene: AccountScene, fault: dict[str, Any], text: str
+    scene: AccountScene,
 ) -> None:
-    """`probedAt` and `lastSyncAt` stay, nobody is told; the next run finds it well."""
+    """`probedAt` and `lastSyncAt` stay, nobody is told; a later run finds it well."""
+    faults: dict[str, dict[str, Any]] = {
+        "transient: internal_error": {"kind": "status", "status": 503},
+        "transient: connection_cut": {"kind": "drop-before"},
+        "throttled: rate_limit_exceeded": {"kind": "throttle"},
+    }
     account = scene.account(Platform.TIKTOK)
-    scene.sandbox.add_fault(platform="tiktok", operation="profile", **fault)
-    [report], _ = run(scene)
-    assert (report.failed, report.problems) == (1, 0)
-    row = scene.row(account)
-    assert (row.status, row.probe_outcome) == (AccountStatus.CONNECTED, text)
-    assert (row.probed_at, row.last_sync_at) == (None, None)
+    for text, fault in faults.items():
+        scene.sandbox.add_fault(platform="tiktok", operation="profile", **fault)
+        [report], _ = run(scene)
+        assert (report.failed, report.problems) == (1, 0)
+        row = scene.row(account)
+        assert (row.status, row.probe_outcome) == (AccountStatus.CONNECTED, text)
+        assert (row.probed_at, row.last_sync_at) == (None, None)
     assert scene.notices() == []
     assert checks(scene)[1] == []
     assert run(scene)[0][0].ok == 1
-
-
-def test_no_answer_takes_away_what_an_earlier_one_said(scene: AccountScene) -> None:
-    """A permission that is missing does not become whole by a time-out."""
-    account = scene.account(Platform.TIKTOK, probe_outcome="permission_missing: scope")
-    scene.sandbox.add_fault(platform="tiktok", operation="profile", kind="drop-before")
-    run(scene)
-    assert outcome(scene, account) == "permission_missing: scope"
 
 
 def test_a_platform_that_is_down_is_left_alone_and_the_others_are_asked(
@@ -406,49 +419,43 @@ def test_accounts_that_are_not_connected_are_left_alone(scene: AccountScene) -> 
     assert [outcome(scene, account) for account in gone] == [None] * len(gone)
 
 
-@pytest.mark.parametrize("answer", ["ok", "withdrawn"])
 def test_an_account_that_is_disconnected_while_it_is_asked_about_is_not_touched(
-    scene: AccountScene, answer: str
+    scene: AccountScene,
 ) -> None:
     """Whatever the platform says then: the answer is about a token that is no longer ours to judge."""
-    account = scene.account(Platform.INSTAGRAM)
-    if answer == "withdrawn":
-        scene.sandbox.add_fault(platform="instagram", operation="profile", kind="revoke")
-    done = []
+    accounts = well_and_withdrawn(scene)
 
-    def disconnect_now() -> None:
-        if not done:
-            done.append(True)
-            with Session(scene.engine) as session, session.begin():
+    def disconnect_all() -> None:
+        with Session(scene.engine) as session, session.begin():
+            for account in accounts:
                 disconnect(session, account, posts="hold", actor="test")
 
-    [report], _ = run(scene, on_ask=disconnect_now)
-    assert report.already == 1
-    row = scene.row(account)
-    assert row.status is AccountStatus.REVOKED
-    assert row.disconnected_at is not None
-    assert (row.probed_at, row.probe_outcome, row.last_sync_at) == (None, None, None)
+    [report], _ = run(scene, at_once=2, on_ask=disconnect_all)
+    assert report.already == 2
+    for account in accounts:
+        row = scene.row(account)
+        assert row.status is AccountStatus.REVOKED
+        assert row.disconnected_at is not None
+        assert (row.probed_at, row.probe_outcome, row.last_sync_at) == (None, None, None)
     assert {told["kind"] for told in scene.notices()} == {"leave_account"}
 
 
-@pytest.mark.parametrize("answer", ["ok", "withdrawn"])
 def test_an_account_that_is_connected_anew_while_it_is_asked_about_keeps_its_new_grant(
-    scene: AccountScene, answer: str
+    scene: AccountScene,
 ) -> None:
     """The old token's end is not the new one's: compare-and-swap on the token's version."""
-    account = scene.account(Platform.INSTAGRAM)
-    if answer == "withdrawn":
-        scene.sandbox.add_fault(platform="instagram", operation="profile", kind="revoke")
+    accounts = well_and_withdrawn(scene)
 
     def reconnect() -> None:
         scene.run(
             'UPDATE accounts SET "tokenVersion" = "tokenVersion" + 1, "probeOutcome" = \'new\''
         )
 
-    [report], _ = run(scene, on_ask=reconnect)
-    assert report.already == 1
-    row = scene.row(account)
-    assert (row.status, row.probe_outcome) == (AccountStatus.CONNECTED, "new")
+    [report], _ = run(scene, at_once=1, on_ask=reconnect)
+    assert report.already == 2
+    for account in accounts:
+        row = scene.row(account)
+        assert (row.status, row.probe_outcome) == (AccountStatus.CONNECTED, "new")
     assert scene.notices() == []
 
 
