@@ -94,7 +94,8 @@ ERASE = (
     """
     DELETE FROM outbox WHERE "doneAt" IS NULL
         AND (payload ->> 'userId' = :user_id OR lower(payload ->> 'email') = lower(:email))
-        AND kind IN ('sign_in.link','account.disconnected','account.expires_soon')
+        AND kind IN ('sign_in.link','account.disconnected','account.expires_soon',
+            'account.unhealthy')
     """,
     f"""
     UPDATE users SET email = 'deleted+' || id || '@deleted.invalid', name = NULL, image = NULL,
