@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from dagster import materialize
 from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts import probe_health
 from minitik_dagster.accounts.probe_due import probe_due, probe_one
 from minitik_dagster.accounts.probes import ProbeReport
 from minitik_dagster.accounts.probing import EVERY, Prober
+from minitik_dagster.assets.account_health import account_health, account_health_checks
 from minitik_dagster.db.engine import make_async_engine
 from minitik_dagster.db.types import AccountStatus, Platform
 from minitik_dagster.errors import ConfigurationError, NotFoundError
@@ -20,6 +22,8 @@ from minitik_dagster.platforms.registry import PlatformClients
 from minitik_dagster.publishing.disconnect import disconnect
 from minitik_dagster.resilience.breaker import FAILURES_TO_OPEN, Breaker
 from minitik_dagster.resilience.limiter import Limiter
+from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.settings import LimitName
 from tests.accounts.scene import AccountScene
 
@@ -480,6 +484,31 @@ def test_the_check_finds_who_was_not_asked_for_a_day_and_two_hours(scene: Accoun
     with scene.engine.connect() as connection:
         table = probe_health.probe_table(connection)
     assert f"| {never} | tiktok | CONNECTED | - | - |" in table
+
+
+def test_the_asset_shows_each_account_and_its_checks_find_what_is_wrong(
+    scene: AccountScene,
+) -> None:
+    """A table of ids and outcomes; no name, no token."""
+    well = scene.account(Platform.TIKTOK)
+    bad = scene.account(Platform.YOUTUBE, platform_account_id="mine", **OURS)
+    done = materialize(
+        [account_health, account_health_checks],
+        resources={"settings": SettingsResource(), "database": DatabaseResource()},
+    )
+    [event] = done.asset_materializations_for_node("account_health")
+    told = {name: value.value for name, value in event.metadata.items()}
+    assert (told["due"], told["ok"], told["problems"]) == (2, 1, 1)
+    table = str(told["accounts"]).splitlines()
+    assert table[2].startswith(f"| {bad} | youtube | ERROR | ")
+    assert table[2].endswith(" | other_identity |")
+    assert table[3].startswith(f"| {well} | tiktok | CONNECTED | ")
+    shown = str(told)
+    for hidden in (*scene.tokens(well), scene.row(well).platform_username):
+        assert str(hidden) not in shown
+    assert {check.check_name: check.passed for check in done.get_asset_check_evaluations()} == {
+        "accounts_probed_daily": True, "no_account_out_of_order": False,
+    }  # fmt: skip
 
 
 def test_one_account_is_asked_about_by_hand_whether_due_or_not(scene: AccountScene) -> None:
