@@ -19,6 +19,7 @@ from minitik_dagster.settings import Settings
 
 # A chore of the background: a few at a time reach thousands of accounts in a run.
 AT_ONCE: Final = 4
+_GUARD_SECONDS: Final = 300.0
 _ONE_FOR: Final = timedelta(minutes=1)
 
 
@@ -52,13 +53,16 @@ async def _prober(settings: Settings, *, at_once: int, run_for: timedelta) -> As
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     limiter = Limiter(redis_url, budgets=budgets(settings))
     breaker = Breaker(redis_url)
-    # The lock's connection, and one for what is read and written under it.
-    engine = make_async_engine(settings.require_database_url(), pool_size=2 * at_once)
+    database_url = settings.require_database_url()
+    engine = make_async_engine(database_url, pool_size=at_once)
+    # Under a connection_limit of one the accounts wait for each other here.
+    guards = make_async_engine(database_url, pool_size=at_once, pool_timeout=_GUARD_SECONDS)
     try:
         await admit(engine, settings)
         async with PlatformClients(settings) as clients:
             yield Prober(
                 engine,
+                guards,
                 vault,
                 clients.client,
                 limiter,
@@ -69,5 +73,6 @@ async def _prober(settings: Settings, *, at_once: int, run_for: timedelta) -> As
             )
     finally:
         await engine.dispose()
+        await guards.dispose()
         await breaker.aclose()
         await limiter.aclose()

@@ -86,11 +86,16 @@ class _Call:
 
 
 class Prober:
-    """One run over the due accounts, on connections of its own: two for each account asked at once."""
+    """One run over the due accounts.
+
+    `guards` lends the connection that is held while an account is asked about, `engine` those for what is
+    read and written under it: with one pool for both, guards could take every connection of a small one.
+    """
 
     def __init__(
         self,
         engine: AsyncEngine,
+        guards: AsyncEngine,
         vault: Vault,
         client: Callable[[Platform], PlatformClient],
         limiter: Limiter,
@@ -102,7 +107,8 @@ class Prober:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.report = ProbeReport()
-        self._engine, self._vault, self._client = engine, vault, client
+        self._engine, self._guards = engine, guards
+        self._vault, self._client = vault, client
         self._limiter, self._breaker = limiter, breaker
         self._at_once, self._min_interval, self._sleep = at_once, min_interval, sleep
         self._in_flight = 0
@@ -154,7 +160,7 @@ class Prober:
         self._in_flight += 1
         self.report.most_in_flight = max(self.report.most_in_flight, self._in_flight)
         try:
-            async with self._engine.connect() as guard:
+            async with self._guards.connect() as guard:
                 # Open while the platform is asked; _ASK_SECONDS and the refresh's bound set its length.
                 await guard.execute(text("SET LOCAL idle_in_transaction_session_timeout = '120s'"))
                 alone = await guard.scalar(text(queries.ALONE), {"id": account.id})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from dagster import materialize
+from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts import probe_health
@@ -51,7 +52,10 @@ def run(
         waits.append(seconds)
 
     async def main() -> list[ProbeReport]:
-        engine = make_async_engine(scene.environment["DATABASE_URL"], pool_size=2 * at_once * runs)
+        database_url = scene.environment["DATABASE_URL"]
+        engine, guards = (
+            make_async_engine(database_url, pool_size=at_once * runs) for _ in range(2)
+        )
         redis_url = scene.environment["REDIS_URL"]
         limiter = Limiter(redis_url, budgets=budgets, sleep=wait)
         breaker = Breaker(redis_url)
@@ -66,6 +70,7 @@ def run(
                 probers = [
                     Prober(
                         engine,
+                        guards,
                         scene.vault,
                         client,
                         limiter,
@@ -82,6 +87,7 @@ def run(
             await breaker.aclose()
             await limiter.aclose()
             await engine.dispose()
+            await guards.dispose()
 
     return asyncio.run(main()), waits
 
@@ -427,20 +433,22 @@ def test_an_account_that_is_disconnected_while_it_is_asked_about_is_not_touched(
     scene: AccountScene,
 ) -> None:
     """Whatever the platform says then: the answer is about a token that is no longer ours to judge."""
-    accounts = well_and_withdrawn(scene)
+    for account in well_and_withdrawn(scene):
+        scene.run('UPDATE accounts SET "probedAt" = now() WHERE id <> :id', id=account)
+        scene.run('UPDATE accounts SET "probedAt" = NULL WHERE id = :id', id=account)
 
-    def disconnect_all() -> None:
-        with Session(scene.engine) as session, session.begin():
-            for account in accounts:
+        def disconnect_now(account: str = account) -> None:
+            with Session(scene.engine) as session, session.begin():
                 disconnect(session, account, posts="hold", actor="test")
 
-    [report], _ = run(scene, at_once=2, on_ask=disconnect_all)
-    assert report.already == 2
-    for account in accounts:
+        [report], _ = run(scene, on_ask=disconnect_now)
+        assert (report.due, report.already) == (1, 1)
+        assert report.outcomes == {"instagram: changed": 1}
         row = scene.row(account)
         assert row.status is AccountStatus.REVOKED
         assert row.disconnected_at is not None
         assert (row.probed_at, row.probe_outcome, row.last_sync_at) == (None, None, None)
+    assert len(asked(scene)) == 2
     assert {told["kind"] for told in scene.notices()} == {"leave_account"}
 
 
@@ -509,6 +517,18 @@ def test_the_asset_shows_each_account_and_its_checks_find_what_is_wrong(
     assert {check.check_name: check.passed for check in done.get_asset_check_evaluations()} == {
         "accounts_probed_daily": True, "no_account_out_of_order": False,
     }  # fmt: skip
+
+
+def test_a_deployment_with_one_connection_per_pool_probes_all_the_same(
+    scene: AccountScene,
+) -> None:
+    """`connection_limit=1`, as serverless databases are given out: one account after the other."""
+    for _ in range(3):
+        scene.account(Platform.TIKTOK, access_token=bad_access(scene))
+    url = scene.environment["DATABASE_URL"]
+    limited = SecretStr(url + ("&" if "?" in url else "?") + "connection_limit=1")
+    settings = scene.settings.model_copy(update={"database_url": limited})
+    assert asyncio.run(probe_due(settings)).ok == 3
 
 
 def test_one_account_is_asked_about_by_hand_whether_due_or_not(scene: AccountScene) -> None:
