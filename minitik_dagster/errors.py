@@ -168,11 +168,13 @@ class RevokedError(PlatformError):
     """The account's access was withdrawn; only the person can restore it.
 
     `expired` is true where a re-login is all that is missing (status EXPIRED), false where the
-    person or the platform withdrew it (status REVOKED).
+    person or the platform withdrew it (status REVOKED). `permission` is true where the answer says
+    that one permission is missing, which need not be the end of the others.
     """
 
     outcome = "revoked"
     expired: bool = False
+    permission: bool = False
 
 
 class RejectedError(PlatformError):

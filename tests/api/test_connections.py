@@ -196,6 +196,8 @@ def test_connecting_the_same_account_again_updates_its_one_row(
     before = opened(scene, first)
     again = connect(api, person, platform, known, accountId=first)
     assert (again["created"], again["account"]["id"]) == (False, first)
+    assert again["account"]["probeOutcome"] == "ok", "it was just asked whose account it is"
+    assert again["account"]["lastSyncAt"] == again["account"]["probedAt"] is not None
     after = opened(scene, first)
     assert after["accessToken"] != before["accessToken"]
     assert (after["tokenVersion"], after["status"]) == (2, "CONNECTED")
