@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 
+from minitik_dagster.redaction import redact_credentials, redact_opaque
+
 
 @dataclass(frozen=True)
 class FieldProblem:
@@ -135,9 +137,10 @@ class PlatformError(MinitikError):
         fix: str = "",
         unhealthy: bool = False,
     ) -> None:
-        self.reason = reason
-        self.code = code
-        self.request_id = request_id
+        # Stored, logged and shown: a platform may repeat a token of ours in its words.
+        self.reason = reason = redact_opaque(reason)
+        self.code = code = redact_opaque(code)
+        self.request_id = redact_credentials(request_id) if request_id else request_id
         self.fix = fix
         self.unhealthy = unhealthy
         super().__init__(f"{reason} ({code})" if code else reason)

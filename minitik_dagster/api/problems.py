@@ -37,6 +37,7 @@ from minitik_dagster.errors import (
     ThrottledError,
     TooManyAttemptsError,
 )
+from minitik_dagster.redaction import redact_opaque
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log = structlog.get_logger(__name__)
@@ -106,18 +107,24 @@ def problem_body(
     errors: Sequence[FieldProblem] = (),
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return a problem as JSON holds it."""
+    """Return a problem as JSON holds it: what it repeats of the request holds no credential."""
+    told = redact_opaque(detail)
     return {
         "type": f"/problems/{kind.slug}",
         "title": kind.title,
         "status": kind.status,
-        "detail": detail,
-        "instance": instance,
-        "errors": [{"field": e.field, "message": e.message, "fix": e.fix} for e in errors],
-        "error": detail,
+        "detail": told,
+        "instance": redact_opaque(instance),
+        "errors": [_told(problem) for problem in errors],
+        "error": told,
         "requestId": request_id,
         **(more or {}),
     }
+
+
+def _told(problem: FieldProblem) -> dict[str, str]:
+    parts = {"field": problem.field, "message": problem.message, "fix": problem.fix}
+    return {name: redact_opaque(part) for name, part in parts.items()}
 
 
 def request_id_of(request: Request) -> str:

@@ -101,9 +101,11 @@ class Sandbox:
             else:
                 reply = await self._platform(platform, call)
         except DisconnectedError:
+            self.world.witness.see(call, None)
             return
         except BodyTooLargeError:
             reply = json_reply(413, {"error": "the body is too large"})
+        self.world.witness.see(call, reply)
         if reply is None:
             await _cut(scope, receive)
         else:

@@ -187,6 +187,11 @@ async def _calls(world: World, call: Call) -> Reply:
     )
 
 
+async def _secrets(world: World, _call: Call) -> Reply:
+    """Everything secret that the platforms gave out or were shown: a test searches for it elsewhere."""
+    return json_reply(200, {"secrets": world.witness.told()}, (("Cache-Control", "no-store"),))
+
+
 async def _forget_calls(world: World, _call: Call) -> Reply:
     world.calls.clear()
     return Reply(204)
@@ -241,6 +246,7 @@ _ROUTES: Final[dict[tuple[str, str], Callable[[World, Call], Awaitable[Reply]]]]
     ("GET", "/options"): _options,
     ("GET", "/calls"): _calls,
     ("DELETE", "/calls"): _forget_calls,
+    ("GET", "/secrets"): _secrets,
     ("GET", "/limits"): _limits,
     ("PUT", "/limits"): _change_limits,
     ("DELETE", "/limits"): _reset_limits,

@@ -14,6 +14,7 @@ from minitik_dagster.local.sandbox.fetch import Fetcher
 from minitik_dagster.local.sandbox.limits import Limits
 from minitik_dagster.local.sandbox.posts import Posts
 from minitik_dagster.local.sandbox.store import Store
+from minitik_dagster.local.sandbox.witness import Witness
 
 _CALLS_KEPT: Final = 200_000
 
@@ -48,6 +49,7 @@ class World:
     faults: FaultBook
     fetcher: Fetcher
     calls: deque[RecordedCall] = field(default_factory=lambda: deque(maxlen=_CALLS_KEPT))
+    witness: Witness = field(default_factory=Witness)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

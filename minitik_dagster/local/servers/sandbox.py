@@ -58,6 +58,10 @@ class SandboxServer(EmbeddedServer):
         """The requests the platforms have seen since the last reset, oldest first."""
         return list(self.call("GET", "/_sandbox/calls")["calls"])
 
+    def secrets(self) -> list[dict[str, str]]:
+        """Tokens, codes, verifiers and upload keys that were given out or shown: `kind, value`."""
+        return list(self.call("GET", "/_sandbox/secrets")["secrets"])
+
     def create_account(self, platform: str, **details: object) -> dict[str, Any]:
         """Make a connected account on a platform (lower case); returns its ids and tokens."""
         answer = self.call("POST", "/_sandbox/accounts", {"platform": platform, **details})
