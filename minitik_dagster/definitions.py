@@ -12,6 +12,8 @@ from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
 from minitik_dagster.jobs.upkeep import (
     check_publications,
     check_publications_every_15_minutes,
+    forget_platform_events,
+    forget_platform_events_daily,
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
@@ -29,11 +31,13 @@ defs = Definitions(
         reconcile_publications,
         check_publications,
         refresh_tokens,
+        forget_platform_events,
     ],
     schedules=[
         check_publications_every_15_minutes,
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
+        forget_platform_events_daily,
     ],
     sensors=[due_posts, resident_windows],
     resources={"settings": SettingsResource(), "database": DatabaseResource()},

@@ -33,6 +33,7 @@ from minitik_dagster.errors import (
     PlatformError,
     RuleRefusedError,
     SchemaVersionError,
+    SignatureRefusedError,
     StateConflictError,
     ThrottledError,
     TooManyAttemptsError,
@@ -76,6 +77,7 @@ PROBLEM_TYPES: Final = (
 _TYPE_OF: Final[tuple[tuple[type[MinitikError], ProblemType], ...]] = (
     (InvalidInputError, INVALID_INPUT),
     (CredentialsError, UNAUTHORIZED),
+    (SignatureRefusedError, UNAUTHORIZED),
     (ForbiddenError, FORBIDDEN),
     (NotFoundError, NOT_FOUND),
     (StateConflictError, CONFLICT),
@@ -165,6 +167,8 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
         more["state"] = error.state
     elif isinstance(error, CredentialsError):
         headers["WWW-Authenticate"] = 'Bearer realm="minitik"'
+    elif isinstance(error, SignatureRefusedError):
+        headers["WWW-Authenticate"] = "TikTok-Signature"
     elif isinstance(error, DependencyDownError):
         more["dependency"] = error.dependency
         headers["Retry-After"] = str(_RETRY_SECONDS)

@@ -53,6 +53,7 @@ class Confirmation:
             return await self.checks.look(claim, claim.platform_post_id, client, desk)
         while True:
             wait = self.endings.policy.confirm_delay(polls)
+            asked_at = self.endings.clock.now()
             try:
                 finding = await client.confirm(claim.post, handle, desk)
             except AuthExpiredError as error:
@@ -79,7 +80,9 @@ class Confirmation:
             if wait > self.endings.policy.wait_in_process:
                 stage = Stage.LIVE if live else Stage.CONFIRMING
                 at = self.endings.clock.now() + wait
-                await self.endings.hand_back(claim, stage, at, confirmPolls=polls)
+                await self.endings.hand_back(
+                    claim, stage, at, asked_at=asked_at, confirmPolls=polls
+                )
                 return None
             await asyncio.sleep(wait.total_seconds())
 

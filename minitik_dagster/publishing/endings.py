@@ -45,9 +45,22 @@ class Endings:
     tally: Tally
     random: Random
 
-    async def hand_back(self, claim: Claim, stage: Stage, at: datetime, **fields: Any) -> None:
-        """Release the lease; the publication is claimed again at `at`."""
-        await self.store.move(claim, stage, release=True, nextAttemptAt=to_db(at), **fields)
+    async def hand_back(
+        self,
+        claim: Claim,
+        stage: Stage,
+        at: datetime,
+        *,
+        asked_at: datetime | None = None,
+        **fields: Any,
+    ) -> None:
+        """Release the lease; the publication is claimed again at `at`.
+
+        Or at once, where the platform has sent an event of it since we asked (`asked_at`).
+        """
+        await self.store.move(
+            claim, stage, release=True, asked_at=asked_at, nextAttemptAt=to_db(at), **fields
+        )
 
     async def retry(self, claim: Claim, stage: Stage, error: PlatformError) -> None:
         """Hand back after a failure that may be repeated, with the wait that the error asks for.

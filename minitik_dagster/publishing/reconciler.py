@@ -47,6 +47,7 @@ class Reconciler:
         )
         assert handle is not None, "a commit step always names its handle"
         while True:
+            asked_at = self.endings.clock.now()
             try:
                 finding = await client.find(claim.post, handle, desk)
             except AuthExpiredError as error:
@@ -66,7 +67,7 @@ class Reconciler:
                 return await self._decide(claim, commit, handle, finding, desk)
             if wait > self.endings.policy.wait_in_process:
                 at = self.endings.clock.now() + wait
-                await self.endings.hand_back(claim, Stage.UNKNOWN, at)
+                await self.endings.hand_back(claim, Stage.UNKNOWN, at, asked_at=asked_at)
                 return None
             await asyncio.sleep(wait.total_seconds())
 

@@ -11,6 +11,7 @@ from minitik_dagster.api.routers import (
     disconnections,
     health,
     keys,
+    platform_events,
     platforms,
     publishing,
     queues,
@@ -31,5 +32,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     refreshes.router,
     disconnections.router,
     platforms.router,
+    platform_events.router,
     health.router,
 )
