@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from minitik_dagster.local.sandbox.accounts import Accounts
 from minitik_dagster.local.sandbox.clock import SandboxClock
+from minitik_dagster.local.sandbox.events import EventSender, Order
 from minitik_dagster.local.sandbox.faults import FaultBook
 from minitik_dagster.local.sandbox.fetch import Fetcher
 from minitik_dagster.local.sandbox.limits import Limits
@@ -47,6 +48,7 @@ class World:
     posts: Posts
     faults: FaultBook
     fetcher: Fetcher
+    events: EventSender
     calls: deque[RecordedCall] = field(default_factory=lambda: deque(maxlen=_CALLS_KEPT))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -55,6 +57,12 @@ class World:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def announce(self, order: Order, at_ms: int | None = None) -> None:
+        """Let TikTok send an event of what happened, where a webhook is configured; None: now."""
+        webhook = self.events.webhook
+        if webhook is not None and webhook.automatic:
+            self.spawn(self.events.send_at(webhook, order, at_ms or self.clock.now_ms()))
 
     def advance(self, milliseconds: int) -> None:
         """Put the clock forward, and remember it over a restart."""
@@ -67,6 +75,7 @@ class World:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.fetcher.close()
+        await self.events.close()
         self.store.close()
 
 
@@ -83,4 +92,5 @@ def open_world(path: Path | str) -> World:
         posts=Posts(store),
         faults=FaultBook(store),
         fetcher=Fetcher(),
+        events=EventSender(store, clock),
     )
