@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from minitik_dagster.local.sandbox.events import EventError, Order, parse_order, parse_webhook
+from minitik_dagster.local.sandbox.events import EventError, parse_order, parse_webhook
 from minitik_dagster.local.sandbox.http import Call, JsonObject, Reply, json_reply
 from minitik_dagster.local.sandbox.world import World
 
@@ -53,9 +53,7 @@ async def _revoke(world: World, call: Call) -> Reply:
         )
     if type(reason) is not int or not 0 <= reason <= 5:
         raise EventError(f"reason must be a number from 0 to 5; got {reason!r}")
-    world.accounts.revoke(str(platform), str(account))
-    if platform == "tiktok":
-        world.announce(Order("authorization.removed", str(account), {"reason": reason}))
+    world.withdraw(str(platform), str(account), reason)
     return Reply(204)
 
 

@@ -12,7 +12,7 @@ import json
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, get_origin
 from urllib.parse import urlsplit
 
 import httpx2
@@ -96,8 +96,9 @@ def _built(cls: Any, body: dict[str, Any], wanted: dict[str, type]) -> Any:
     for name, value in body.items():
         if name not in known:
             raise EventError(f"unknown field {name}; known are {', '.join(known)}")
-        if type(value) is not known[name].type:
-            raise EventError(f"{name} must be of type {known[name].type.__name__}; got {value!r}")
+        kind = get_origin(known[name].type) or known[name].type
+        if type(value) is not kind:
+            raise EventError(f"{name} must be of type {kind.__name__}; got {value!r}")
     for name in wanted:
         if not body.get(name):
             raise EventError(f"{name} is missing")

@@ -64,6 +64,12 @@ class World:
         if webhook is not None and webhook.automatic:
             self.spawn(self.events.send_at(webhook, order, at_ms or self.clock.now_ms()))
 
+    def withdraw(self, platform: str, account: str, reason: int = 1) -> None:
+        """End the app's access to an account; TikTok tells of it, with its number for the reason."""
+        self.accounts.revoke(platform, account)
+        if platform == "tiktok":
+            self.announce(Order("authorization.removed", account, {"reason": reason}))
+
     def advance(self, milliseconds: int) -> None:
         """Put the clock forward, and remember it over a restart."""
         self.clock.advance(milliseconds)

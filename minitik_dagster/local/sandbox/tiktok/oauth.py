@@ -5,7 +5,6 @@ Rules: "Manage User Access Tokens", "Refresh a User Access Token", "Revoke a Use
 
 from typing import Any
 
-from minitik_dagster.local.sandbox.events import Order
 from minitik_dagster.local.sandbox.http import Call, Reply, json_reply
 from minitik_dagster.local.sandbox.tiktok.envelope import oauth_error
 from minitik_dagster.local.sandbox.world import World
@@ -92,6 +91,5 @@ class TikTokOAuth:
         token = self._world.accounts.token("tiktok", form.get("token"))
         if token is None or token.kind != "access" or not token.live(call.now_ms):
             return oauth_error("invalid_request", "The token is not valid.")
-        self._world.accounts.revoke("tiktok", token.account)
-        self._world.announce(Order("authorization.removed", token.account, {"reason": 5}))
+        self._world.withdraw("tiktok", token.account, reason=5)
         return json_reply(200, {})
