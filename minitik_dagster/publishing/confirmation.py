@@ -1,6 +1,5 @@
 """Accepted is not live: asks the platform, on a ladder from seconds to an hour, until it is."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -84,7 +83,7 @@ class Confirmation:
                     claim, stage, at, asked_at=asked_at, confirmPolls=polls
                 )
                 return None
-            await asyncio.sleep(wait.total_seconds())
+            await self.endings.hints.wait(claim.publication_id, wait)
 
     async def without_token(self, claim: Claim, error: PlatformError) -> None:
         """End the claim of an accepted or live post whose platform cannot be asked for want of a token."""

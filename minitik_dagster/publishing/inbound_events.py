@@ -24,7 +24,6 @@ from minitik_dagster.platforms.tiktok_events import (
     require_recent,
 )
 from minitik_dagster.publishing import inbound_queries as queries
-from minitik_dagster.publishing.pause_queries import WAKE
 
 # Longer than a delivery may be repeated (platforms/tiktok_events.py SIGNED_WITHIN): until then the
 # stored digest keeps a repeated one from coming true again.
@@ -102,15 +101,19 @@ def _withdraw(session: Session, event: TikTokEvent) -> str:
 def _hasten(session: Session, event: TikTokEvent) -> str:
     if event.publish_id is None:
         return "names no publish_id"
-    found = session.execute(
-        text(queries.HASTEN),
-        {
-            "publish_id": event.publish_id,
-            "open_id": event.open_id,
-            "gone": event.name.startswith(_GONE),
-        },
-    ).all()
+    found = (
+        session.execute(
+            text(queries.HASTEN),
+            {
+                "publish_id": event.publish_id,
+                "open_id": event.open_id,
+                "gone": event.name.startswith(_GONE),
+            },
+        )
+        .scalars()
+        .all()
+    )
     if not found:
         return "no post waits for it"
-    session.execute(text(WAKE))
+    session.execute(text(queries.WAKE), [{"id": publication_id} for publication_id in found])
     return f"posts asked about at once: {len(found)}"

@@ -46,6 +46,9 @@ FROM told WHERE p.id = told.id
 RETURNING p.id
 """
 
+# The dispatcher's channel; the payload names whose wait ends in a dispatcher that is asking now.
+WAKE = "SELECT pg_notify('minitik_due', CAST(:id AS text))"
+
 FORGET = f"""
 DELETE FROM inbound_events WHERE "receivedAt" < {NOW} - CAST(:kept AS interval)
 """

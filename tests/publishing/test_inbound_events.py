@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,8 +20,10 @@ from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.platforms.tiktok_events import read_event
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.inbound_events import KEPT, forget_old, receive
+from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.work import Claim
+from minitik_dagster.settings import Settings
 from tests.api.server import serving
 from tests.publishing.running import run_until
 from tests.tiktok_events import CLIENT_KEY, event_body
@@ -54,21 +57,29 @@ def _known_to_all(rows: list[Publication]) -> bool:
     return all(row.stage == "live" and row.platform_post_id and not row.lease_owner for row in rows)
 
 
-@pytest.mark.parametrize("lies", [{}, {"copies": 3, "reversed": True}], ids=["as it is", "lying"])
+@pytest.mark.parametrize("how", ["handed back", "by a lying sender", "waited for"])
 def test_a_post_is_confirmed_when_tiktok_tells_and_not_when_the_ladder_would_ask(
-    workbench: Workbench, events: httpx.Client, lies: dict[str, Any]
+    workbench: Workbench, events: httpx.Client, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Live and its public id are known an hour before the ladder's next step.
 
-    So too where each event comes three times and the later one first: what it says is not believed.
+    So too where each event comes three times and the later one first (what it says is not believed), and
+    where a dispatcher waits for the next step instead of handing the post back.
     """
-    workbench.sandbox.send_events_to(
-        f"{events.base_url}".rstrip("/") + "/api/webhooks/tiktok", **lies
-    )
+    if how == "by a lying sender":
+        url = f"{events.base_url}".rstrip("/") + "/api/webhooks/tiktok"
+        workbench.sandbox.send_events_to(url, copies=3, reversed=True)
+    if how == "waited for":
+        read = EnginePolicy.from_settings
+
+        def patient(settings: Settings, *, resident: bool) -> EnginePolicy:
+            return replace(read(settings, resident=resident), wait_in_process=2 * HOUR)
+
+        monkeypatch.setattr(EnginePolicy, "from_settings", patient)
     workbench.sandbox.set_limits(tiktok={"processingMs": 1500, "moderationMs": 1500})
     account = workbench.add_account(Platform.TIKTOK)
     video = workbench.add_video()
-    due_at = workbench.now() + timedelta(seconds=2)
+    due_at = workbench.now() + timedelta(seconds=1)
     ids = workbench.schedule(video, [(account, Platform.TIKTOK)], due_at)
     run_until(workbench, ids, _known_to_all)
     (row,) = workbench.rows(ids)
