@@ -143,7 +143,9 @@ def _answer(
         errors=errors,
         more=more,
     )
-    return JSONResponse(body, kind.status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    # What was refused may be granted at the next try, and a callback's URL is nobody's to keep.
+    kept_out = {"Cache-Control": "no-store", **(headers or {})}
+    return JSONResponse(body, kind.status, headers=kept_out, media_type=MEDIA_TYPE)
 
 
 def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
