@@ -14,6 +14,8 @@ from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
 from minitik_dagster.jobs.upkeep import (
     check_publications,
     check_publications_every_15_minutes,
+    forget_platform_events,
+    forget_platform_events_daily,
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
@@ -32,12 +34,14 @@ defs = Definitions(
         check_publications,
         refresh_tokens,
         probe_accounts,
+        forget_platform_events,
     ],
     schedules=[
         check_publications_every_15_minutes,
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
         probe_accounts_every_hour,
+        forget_platform_events_daily,
     ],
     sensors=[due_posts, resident_windows],
     resources={"settings": SettingsResource(), "database": DatabaseResource()},

@@ -3,6 +3,7 @@
     MinitikError
     ├── ConfigurationError       the environment is unfit; names every problem at once
     ├── InvalidInputError        a value was refused before anything changed (HTTP 400)
+    ├── SignatureRefusedError    an event is not signed by the platform it names (401)
     ├── NotFoundError            not there, or not yours (404)
     ├── StateConflictError       the state forbids it, and says which state (409)
     ├── RuleRefusedError         well-formed, but a rule refuses it (422)
@@ -59,6 +60,10 @@ class InvalidInputError(MinitikError):
     def __init__(self, *problems: FieldProblem) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{p.field}: {p.message} {p.fix}".strip() for p in problems))
+
+
+class SignatureRefusedError(MinitikError):
+    """A platform's event is not signed with our secret, or was signed too long ago; nothing was stored."""
 
 
 class NotFoundError(MinitikError):

@@ -41,6 +41,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "jobs": [
         "check_publications",
+        "forget_platform_events",
         "probe_accounts",
         "publish_due_posts",
         "reconcile_publications",
@@ -50,6 +51,7 @@ EXPECTED: dict[str, Any] = {
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
         "probe_accounts_every_hour": "40 * * * *",
+        "forget_platform_events_daily": "50 3 * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
     },

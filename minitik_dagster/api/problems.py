@@ -33,6 +33,7 @@ from minitik_dagster.errors import (
     PlatformError,
     RuleRefusedError,
     SchemaVersionError,
+    SignatureRefusedError,
     StateConflictError,
     ThrottledError,
     TooManyAttemptsError,
@@ -77,6 +78,7 @@ PROBLEM_TYPES: Final = (
 _TYPE_OF: Final[tuple[tuple[type[MinitikError], ProblemType], ...]] = (
     (InvalidInputError, INVALID_INPUT),
     (CredentialsError, UNAUTHORIZED),
+    (SignatureRefusedError, UNAUTHORIZED),
     (ForbiddenError, FORBIDDEN),
     (NotFoundError, NOT_FOUND),
     (StateConflictError, CONFLICT),
@@ -148,7 +150,9 @@ def _answer(
         errors=errors,
         more=more,
     )
-    return JSONResponse(body, kind.status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    # What was refused may be granted at the next try, and a callback's URL is nobody's to keep.
+    kept_out = {"Cache-Control": "no-store", **(headers or {})}
+    return JSONResponse(body, kind.status, headers=kept_out, media_type=MEDIA_TYPE)
 
 
 def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
@@ -180,6 +184,8 @@ def problem_of(
         more["state"] = error.state
     elif isinstance(error, CredentialsError):
         headers["WWW-Authenticate"] = 'Bearer realm="minitik"'
+    elif isinstance(error, SignatureRefusedError):
+        headers["WWW-Authenticate"] = "TikTok-Signature"
     elif isinstance(error, DependencyDownError):
         more["dependency"] = error.dependency
         headers["Retry-After"] = str(_RETRY_SECONDS)

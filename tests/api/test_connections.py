@@ -100,6 +100,7 @@ def refused(answer: httpx.Response, code: str) -> None:
     """The answer is a problem of this code that says what to do."""
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
     problem = answer.json()
     assert problem["code"] == code
     assert problem["type"] == "/problems/not-connected"

@@ -59,6 +59,7 @@ def _refused(answer: httpx.Response, status: int, field: str | None = None) -> d
     """The problem, checked for what every problem must have."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
     problem = answer.json()
     assert isinstance(problem, dict)
     assert problem["status"] == status

@@ -12,6 +12,7 @@ from minitik_dagster.api.routers import (
     disconnections,
     health,
     keys,
+    platform_events,
     platforms,
     publishing,
     queues,
@@ -33,5 +34,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     refreshes.router,
     disconnections.router,
     platforms.router,
+    platform_events.router,
     health.router,
 )

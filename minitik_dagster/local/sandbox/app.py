@@ -168,7 +168,7 @@ class Sandbox:
                 await asyncio.sleep(fault.delayMs / 1000)
             case "revoke":
                 if call.account is not None:
-                    self.world.accounts.revoke(platform.name, call.account)
+                    self.world.withdraw(platform.name, call.account)
             case "stale-read":
                 call.as_of_ms -= fault.delayMs
             case "slow-processing":
