@@ -25,7 +25,9 @@ def event_body(event: str, account: str, *, created: float | None = None, **cont
     ).encode()
 
 
-def signature(body: bytes, *, age: float = 0, secret: str = SECRET) -> str:
-    """The header's value, signed `age` seconds ago."""
-    at = str(int(time.time() - age))
+def signature(
+    body: bytes, *, age: float = 0, secret: str = SECRET, now: float | None = None
+) -> str:
+    """The header's value, signed `age` seconds before `now` (epoch seconds), the present unless given."""
+    at = str(int((time.time() if now is None else now) - age))
     return f"t={at},s={hmac.new(secret.encode(), at.encode() + b'.' + body, hashlib.sha256).hexdigest()}"
