@@ -18,7 +18,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
+from minitik_dagster.accounts.vault import VaultError
 from minitik_dagster.api.auth import CredentialsError, ForbiddenError
 from minitik_dagster.api.invalid_values import problems_of
 from minitik_dagster.errors import (
@@ -91,6 +93,7 @@ _TYPE_OF: Final[tuple[tuple[type[MinitikError], ProblemType], ...]] = (
     (DependencyDownError, DOWN),
     (SchemaVersionError, SCHEMA),
     (ConfigurationError, MISCONFIGURED),
+    (VaultError, MISCONFIGURED),
 )
 _RETRY_SECONDS: Final = 5
 
@@ -150,9 +153,16 @@ def _answer(
         errors=errors,
         more=more,
     )
-    # What was refused may be granted at the next try, and a callback's URL is nobody's to keep.
-    kept_out = {"Cache-Control": "no-store", **(headers or {})}
-    return JSONResponse(body, kind.status, headers=kept_out, media_type=MEDIA_TYPE)
+    return _sent(body, headers or {})
+
+
+def _sent(body: Mapping[str, Any], headers: Mapping[str, str]) -> JSONResponse:
+    """A problem as an answer, which no cache keeps.
+
+    What was refused may be granted at the next try, and a callback's URL is nobody's to keep.
+    """
+    kept_out = {"Cache-Control": "no-store", **headers}
+    return JSONResponse(body, body["status"], headers=kept_out, media_type=MEDIA_TYPE)
 
 
 def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
@@ -166,7 +176,7 @@ def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
 async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MinitikError)
     body, headers = problem_of(error, instance=request.url.path, request_id=request_id_of(request))
-    return JSONResponse(body, body["status"], headers=headers, media_type=MEDIA_TYPE)
+    return _sent(body, headers)
 
 
 def problem_of(
@@ -223,6 +233,16 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
     return _answer(request, INVALID_INPUT, detail, problems)
 
 
+def _methods_of(request: Request) -> list[str]:
+    """Every method of a path: the router itself names those of the first route that fits alone."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE and isinstance(route, Route):
+            found |= route.methods or set()
+    return sorted(found)
+
+
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     known = {
@@ -235,16 +255,18 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         status = HTTPStatus(error.status_code)
         kind = ProblemType(status.phrase.lower().replace(" ", "-"), status, status.phrase)
     detail = str(error.detail)
+    headers = dict(error.headers or {})
     errors: tuple[FieldProblem, ...] = ()
     if kind is NOT_FOUND:
         detail = f"no such path: {request.url.path}"
     elif kind is METHOD:
         detail = f"{request.method} is not known here; see /docs"
+        headers["Allow"] = ", ".join(_methods_of(request))
     elif kind is INVALID_INPUT:
         # What FastAPI says of a body that is not text at all.
         errors = (FieldProblem("body", "is not JSON text", "send a JSON object in UTF-8"),)
         detail = "body: is not JSON text"
-    return _answer(request, kind, detail, errors, headers=error.headers)
+    return _answer(request, kind, detail, errors, headers=headers)
 
 
 async def _on_database_down(request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from minitik_dagster.api.app import create_app
+from minitik_dagster.api.links import LINKS
 from minitik_dagster.api.problems import PROBLEM_TYPES, problem_type_of
 from minitik_dagster.errors import MinitikError
 from minitik_dagster.settings import Settings
@@ -84,3 +85,15 @@ def test_every_type_of_problem_has_its_line_in_the_docs() -> None:
     page = (Path(__file__).parents[2] / "docs" / "problems.md").read_text()
     told = re.findall(r"^\| `/problems/([a-z-]+)` \| (\d{3}) \|", page, re.MULTILINE)
     assert told == [(kind.slug, str(kind.status)) for kind in PROBLEM_TYPES]
+
+
+def test_links_lead_to_operations_and_fill_their_paths(document: dict[str, Any]) -> None:
+    """Each link of the table stands in the document, and names parameters that its target has."""
+    operations = {one["operationId"]: one for one in _operations(document)}
+    for source, following in LINKS.items():
+        answers = operations[source]["responses"]
+        [links] = [answer["links"] for answer in answers.values() if "links" in answer]
+        assert set(links) == set(following)
+        for link in links.values():
+            names = {one["name"] for one in operations[link["operationId"]]["parameters"]}
+            assert set(link["parameters"]) <= names

@@ -1,10 +1,11 @@
 """`/api/dead-letters`: posts that failed for good, and replaying them. An admin sees everybody's."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator, AwareDatetime, Field, StrictBool, StrictStr
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool, StrictStr
 
 from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import Caller, require_scope
@@ -27,6 +28,8 @@ router = APIRouter(prefix="/api/dead-letters", tags=["dead letters"])
 Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
 Writer = Annotated[Caller, Depends(require_scope("publish"))]
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]", re.ASCII)
+
 
 def _whole(instant: datetime) -> datetime:
     """In UTC and whole milliseconds, rounded up as everywhere: a post is never early."""
@@ -34,7 +37,14 @@ def _whole(instant: datetime) -> datetime:
     return utc + timedelta(microseconds=-utc.microsecond % 1000)
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_whole)]
+def _iso(value: object) -> object:
+    """A number is no instant here: what is meant by 0.5 is anybody's guess."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise ValueError("must be an instant as ISO 8601 with its offset, 2026-12-24T17:00:00Z")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_whole)]
 
 
 class DeadLetterView(View):

@@ -25,7 +25,7 @@ class CheckView(View):
     name: str
     ok: bool
     detail: str
-    loss: str | None
+    loss: str | None = None
 
     @classmethod
     def of(cls, check: Check) -> Self:
@@ -46,7 +46,13 @@ async def read_health() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", responses=problems(), response_model_exclude_none=True)
+@router.get(
+    "/readyz",
+    responses=problems(),
+    response_model_exclude_none=True,
+    # Credentials may be left out: then the checks are.
+    openapi_extra={"security": [{}]},
+)
 def read_readiness(state: StateDep, engine: EngineDep, caller: OptionalCallerDep) -> Readiness:
     """Say whether it can work: 503 when PostgreSQL does not answer or has another schema version."""
     require_database(engine)
