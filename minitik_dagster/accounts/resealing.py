@@ -37,6 +37,7 @@ SEALED_COLUMNS: Final = (
     SealedColumn("accounts", "refreshToken"),
     SealedColumn("handles", "sealed"),
     SealedColumn("oauth_states", "codeVerifier"),
+    SealedColumn("webhooks", "secret"),
 )
 
 

@@ -16,6 +16,7 @@ from minitik_dagster.api.routers import (
     queues,
     refreshes,
     scheduling,
+    webhooks,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -28,6 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     connections.router,
     auth.router,
     keys.router,
+    webhooks.router,
     refreshes.router,
     disconnections.router,
     platforms.router,
