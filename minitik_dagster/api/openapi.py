@@ -90,7 +90,8 @@ def _document(app: FastAPI, sent: APIRouter, also: Iterable[type[BaseModel]]) ->
     )
     schemas = built.setdefault("components", {}).setdefault("schemas", {})
     template = "#/components/schemas/{model}"
-    for model in (Problem, *also):
+    models: tuple[type[BaseModel], ...] = (Problem, *also)
+    for model in models:
         schema = model.model_json_schema(ref_template=template)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -18,6 +18,7 @@ from minitik_dagster.accounts.api_keys import create_key
 from minitik_dagster.accounts.scopes import OLD_SCOPES, SCOPES, expanded
 from minitik_dagster.api.app import create_app
 from minitik_dagster.api.routers import ROUTERS
+from minitik_dagster.notifications.events import CONTENT_READY, tell
 from minitik_dagster.settings import Settings
 from tests.api.browsing import OWN_ORIGIN, sign_in
 from tests.api.scene import Person, Scene
@@ -45,6 +46,7 @@ class Guard:
 CONTENT_READ, CONTENT_WRITE = Guard(("content:read",)), Guard(("content:write",))
 ACCOUNTS_READ = Guard(("accounts:read",))
 POSTS, SCHEDULE, PUBLISH = Guard(READS_POSTS), Guard(("schedule:write",)), Guard(("publish",))
+WEBHOOKS = Guard(("webhooks",))
 ANY, ADMIN, OPEN = Guard(), Guard(admin=True), Guard(is_open=True)
 _POST = {"contentId": "<content>", "accountIds": ["<account>"]}
 _MINE_ON_THEIRS = {"contentId": "<mine>", "accountIds": ["<account>"]}
@@ -109,6 +111,13 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/keys"): ANY,
     ("GET", "/api/keys"): ANY,
     ("DELETE", "/api/keys/{key_id}"): ANY,
+    ("POST", "/api/webhooks"): WEBHOOKS,
+    ("GET", "/api/webhooks"): WEBHOOKS,
+    ("GET", "/api/webhooks/{webhook_id}"): WEBHOOKS,
+    ("PATCH", "/api/webhooks/{webhook_id}"): Guard(("webhooks",), body={"description": "d"}),
+    ("DELETE", "/api/webhooks/{webhook_id}"): WEBHOOKS,
+    ("GET", "/api/webhooks/{webhook_id}/deliveries"): WEBHOOKS,
+    ("POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/resend"): WEBHOOKS,
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
 }
@@ -118,7 +127,8 @@ UNSAFE = [route for route in GUARDED if route[0] not in {"GET", "HEAD"}]
 _PARAMETERS = {
     "content_id": "<content>", "upload_id": "<upload>", "part_number": "1", "job_id": "<job>",
     "letter_id": "<letter>", "key_id": "<key>", "platform": "tiktok",
-    "account_id": "<account>", "provider": "tiktok",
+    "account_id": "<account>", "provider": "tiktok", "webhook_id": "<webhook>",
+    "delivery_id": "<delivery>",
 }  # fmt: skip
 
 
@@ -198,6 +208,13 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
         headers=other.headers,
     )  # fmt: skip
     assert begun.status_code == 201, begun.text
+    hook = api.post("/api/webhooks", json={"url": "http://127.0.0.1:9/"}, headers=other.headers)
+    assert hook.status_code == 201, hook.text
+    with Session(scene.engine) as session, session.begin():
+        tell(session, other.id, CONTENT_READY, contentId=content)
+    # Not to be sent while these tests look at every row.
+    scene.run('UPDATE webhook_deliveries SET state = \'dead\', "doneAt" = "createdAt"')
+    [delivery] = scene.rows("SELECT id FROM webhook_deliveries")
     [key] = scene.rows('SELECT id FROM api_keys WHERE "userId" = :id', id=other.id)
     return Theirs(
         {
@@ -207,6 +224,8 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
             "upload": begun.json()["uploadId"],
             "letter": failed_post(scene, other),
             "key": key["id"],
+            "webhook": hook.json()["id"],
+            "delivery": delivery["id"],
             "mine": scene.content(person),
             "tomorrow": tomorrow,
         }
