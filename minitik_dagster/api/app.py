@@ -8,12 +8,14 @@ from fastapi import FastAPI
 from minitik_dagster import __version__
 from minitik_dagster.api.alarm import AlarmWatch
 from minitik_dagster.api.boundary import RequestBoundary, allowed_hosts
+from minitik_dagster.api.exit import server_exit
 from minitik_dagster.api.notices import NoticePost
 from minitik_dagster.api.openapi import install_openapi, name_operations
 from minitik_dagster.api.problems import install_handlers
 from minitik_dagster.api.routers import ROUTERS, webhooks
 from minitik_dagster.api.schemas.webhooks import ChangedMessage
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.api.streams import EventHub
 from minitik_dagster.api.webhook_post import WebhookPost
 from minitik_dagster.logs import configure_logging
 from minitik_dagster.settings import Settings, load_settings
@@ -32,7 +34,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.notices.start()
     post = WebhookPost(app.state.minitik)
     post.start()
+    exiting = getattr(app.state, "exiting", None) or server_exit()
+    app.state.events = EventHub(app.state.minitik.settings, exiting)
     yield
+    await app.state.events.close()
     post.stop()
     watch.stop()
     app.state.notices.stop()

@@ -118,3 +118,20 @@ FORGET_DELIVERIES = f"""
 DELETE FROM webhook_deliveries WHERE id IN (
     SELECT id FROM webhook_deliveries WHERE "doneAt" < {NOW} - interval '30 days' LIMIT :limit)
 """
+
+# Everything of transactions older than this has ended: nothing more appears below it.
+HORIZON = "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
+NOW_HORIZON = f"SELECT {HORIZON} AS horizon, {NOW} AS now"
+# What the streams have not seen yet, with the horizon of the same snapshot. Transactions are numbered anew
+# in a restored copy of a database: old rows of it are not new.
+RECENT = f"""
+SELECT s.horizon, e.seq, e."userId" AS user_id, e.type, e.data, e.at, e.xact
+FROM (SELECT {HORIZON} AS horizon) s
+LEFT JOIN events e ON e.xact >= :since AND e."userId" = ANY(:users)
+    AND NOT e.seq = ANY(CAST(:seen AS bigint[])) AND e.at > {NOW} - interval '10 minutes'
+ORDER BY e.seq
+"""
+BACKLOG = """
+SELECT seq, "userId" AS user_id, type, data, at, xact FROM events
+WHERE "userId" = :user_id AND xact >= :since ORDER BY seq LIMIT :limit
+"""
