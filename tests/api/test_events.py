@@ -1,6 +1,9 @@
 """`GET /api/events`: one's own events as they happen, resumed after any interruption, ended with the server."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from sqlalchemy.orm import Session
 from minitik_dagster.accounts.sessions import end_sessions_of
 from minitik_dagster.api import streams
 from minitik_dagster.api.schemas.webhooks import ChangedMessage
+from minitik_dagster.local.ports import free_port
 from minitik_dagster.notifications.event_queries import TELL
 from minitik_dagster.notifications.events import CONTENT_READY, tell
 from minitik_dagster.notifications.notices import ACCOUNT_DISCONNECTED
@@ -251,6 +255,35 @@ def test_a_server_that_ends_closes_its_streams_at_once(
             assert reader.next() is None
         assert ended.wait(8), "the server still waits"
         thread.join(5)
+
+
+@pytest.mark.slow
+def test_a_server_of_its_own_ends_at_sigterm_though_a_stream_is_open(
+    settings: Settings, scene: Scene, person: Person
+) -> None:
+    """As it is run: uvicorn in a process, without any limit to how long it waits for answers."""
+    port = free_port()
+    assert settings.database_url is not None
+    program = [
+        sys.executable, "-m", "uvicorn", "minitik_dagster.api.app:create_app", "--factory",
+        "--port", str(port), "--no-access-log", "--log-level", "warning",
+    ]  # fmt: skip
+    environment = os.environ | {"DATABASE_URL": settings.database_url.get_secret_value()}
+    transport = httpx.HTTPTransport(retries=200)
+    with (
+        subprocess.Popen(program, env=environment) as process,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", transport=transport, trust_env=False, timeout=20
+        ) as client,
+    ):
+        try:
+            with _open(client, person.headers) as reader:
+                reader.began()
+                process.terminate()
+                assert reader.next() is None
+            process.wait(10)
+        finally:
+            process.kill()
 
 
 def test_without_a_listener_the_streams_are_read_by_polling(

@@ -326,6 +326,7 @@ def test_a_process_that_dies_leaves_its_claim_until_the_lease_ends(
 ) -> None:
     """Nobody else sends meanwhile; then the same message goes out, and the dead one can write nothing."""
     bench.webhook(receiver.url)
+    receiver.answers = [500]
     bench.tell()
     with bench.scene.engine.begin() as connection:
         values = {"failing": False, "each": 2, "limit": 10}
@@ -337,10 +338,11 @@ def test_a_process_that_dies_leaves_its_claim_until_the_lease_ends(
     assert bench.send() == 1
     assert receiver.requests[0].headers["webhook-id"] == claim["id"]
     bench.scene.run(
-        queries.FAILED, id=claim["id"], attempt=1, status=500, milliseconds=1, answer=None,
-        error="late", final=True, wait=timedelta(0),
+        queries.DELIVERED, id=claim["id"], attempt=1, status=200, milliseconds=1, answer=None,
+        error=None,
     )  # fmt: skip
-    assert (bench.only()["state"], bench.only()["attempts"]) == ("delivered", 2)
+    assert (bench.only()["state"], bench.only()["attempts"]) == ("waiting", 2)
+    assert [item["attempt"] for item in bench.tries()] == [2]
 
 
 def test_a_process_that_stops_hands_back_what_it_has_not_finished(
