@@ -22,6 +22,7 @@ from typing import Any
 
 from feeding import feed, through_outages
 from servers import Ground, ground, load, machine
+from sqlalchemy import text
 from verdicts import (
     NAMES,
     QUICK,
@@ -39,7 +40,9 @@ from minitik_dagster.local.process import ChildProcess
 
 RESTART_SECONDS = (5.0, 40.0)
 REDIS_SECONDS = (3.0, 20.0)
-_SETTLE_SECONDS = 600
+_SETTLE_SECONDS = 900
+_REASONS = """SELECT COALESCE("errorCode", 'none') AS code, count(*) AS posts FROM publications
+    WHERE stage = 'failed' GROUP BY 1"""
 
 
 @dataclass
@@ -187,8 +190,15 @@ def _run(
         "load": load(),
         "dispatcher_lived": dispatcher.is_running(),
         "broken": outages.broken,
+        "reasons": through_outages(lambda: _reasons(base)),
         "wrong": wrong,
     }
+
+
+def _reasons(base: Ground) -> dict[str, int]:
+    """Why posts failed: error codes and how many."""
+    with base.bench.engine.connect() as connection:
+        return {row.code: row.posts for row in connection.execute(text(_REASONS))}
 
 
 def _prose(result: dict[str, Any]) -> str:
@@ -200,6 +210,7 @@ def _prose(result: dict[str, Any]) -> str:
         f"{result['seconds']} s, load {result['load']}",
         *([] if result["dispatcher_lived"] else ["the dispatcher ended by itself"]),
         *result["broken"],
+        *([f"failed: {result['reasons']}"] if result["reasons"] else []),
         *result["wrong"],
     ]
     return "\n".join(lines)

@@ -2,16 +2,20 @@
 
 from dagster import Definitions
 
+from minitik_dagster.assets.account_health import account_health, account_health_checks
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
+from minitik_dagster.jobs.probe_accounts import probe_accounts, probe_accounts_every_hour
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
 from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
 from minitik_dagster.jobs.upkeep import (
     check_publications,
     check_publications_every_15_minutes,
+    forget_platform_events,
+    forget_platform_events_daily,
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
@@ -21,19 +25,23 @@ from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
 
 defs = Definitions(
-    assets=[publications, reconciled_publications, account_tokens],
-    asset_checks=[publication_checks, account_token_checks],
+    assets=[publications, reconciled_publications, account_tokens, account_health],
+    asset_checks=[publication_checks, account_token_checks, account_health_checks],
     jobs=[
         publish_due_posts,
         replay_dead_letters,
         reconcile_publications,
         check_publications,
         refresh_tokens,
+        probe_accounts,
+        forget_platform_events,
     ],
     schedules=[
         check_publications_every_15_minutes,
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
+        probe_accounts_every_hour,
+        forget_platform_events_daily,
     ],
     sensors=[due_posts, resident_windows],
     resources={"settings": SettingsResource(), "database": DatabaseResource()},

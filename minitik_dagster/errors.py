@@ -3,6 +3,7 @@
     MinitikError
     ├── ConfigurationError       the environment is unfit; names every problem at once
     ├── InvalidInputError        a value was refused before anything changed (HTTP 400)
+    ├── SignatureRefusedError    an event is not signed by the platform it names (401)
     ├── NotFoundError            not there, or not yours (404)
     ├── StateConflictError       the state forbids it, and says which state (409)
     ├── RuleRefusedError         well-formed, but a rule refuses it (422)
@@ -28,6 +29,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
+
+from minitik_dagster.redaction import redact_credentials, redact_opaque
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class InvalidInputError(MinitikError):
     def __init__(self, *problems: FieldProblem) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{p.field}: {p.message} {p.fix}".strip() for p in problems))
+
+
+class SignatureRefusedError(MinitikError):
+    """A platform's event is not signed with our secret, or was signed too long ago; nothing was stored."""
 
 
 class NotFoundError(MinitikError):
@@ -135,9 +142,10 @@ class PlatformError(MinitikError):
         fix: str = "",
         unhealthy: bool = False,
     ) -> None:
-        self.reason = reason
-        self.code = code
-        self.request_id = request_id
+        # Stored, logged and shown: a platform may repeat a token of ours in its words.
+        self.reason = reason = redact_opaque(reason)
+        self.code = code = redact_opaque(code)
+        self.request_id = redact_credentials(request_id) if request_id else request_id
         self.fix = fix
         self.unhealthy = unhealthy
         super().__init__(f"{reason} ({code})" if code else reason)
@@ -168,11 +176,13 @@ class RevokedError(PlatformError):
     """The account's access was withdrawn; only the person can restore it.
 
     `expired` is true where a re-login is all that is missing (status EXPIRED), false where the
-    person or the platform withdrew it (status REVOKED).
+    person or the platform withdrew it (status REVOKED). `permission` is true where the answer says
+    that one permission is missing, which need not be the end of the others.
     """
 
     outcome = "revoked"
     expired: bool = False
+    permission: bool = False
 
 
 class RejectedError(PlatformError):

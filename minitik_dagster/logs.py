@@ -16,9 +16,9 @@ import structlog
 from pydantic import SecretStr
 from structlog.tracebacks import ExceptionDictTransformer
 
+from minitik_dagster.redaction import REDACTED, redact_credentials
 from minitik_dagster.settings import Settings
 
-REDACTED: Final = "[redacted]"
 # They log whole URLs at INFO.
 HTTP_LOGGERS: Final = (
     *("httpx", "httpx2", "httpcore", "httpcore2", "h2", "hpack"),
@@ -27,29 +27,6 @@ HTTP_LOGGERS: Final = (
 _SECRET_NAMES: Final = (
     *("token", "secret", "password", "authorization", "cookie", "signature"),
     *("apikey", "encryptionkey", "uploadurl", "sessionuri", "sealed"),
-)
-_PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
-    # Upload URLs, session URIs and presigned URLs are credentials by their queries.
-    (re.compile(r"""(https?://[^\s"'<>?\\]+)\?[^\s"'<>\\]*"""), rf"\1?{REDACTED}"),
-    (re.compile(r"""([a-z][a-z0-9+.-]*://)[^\s/@"'<>]+@""", re.IGNORECASE), rf"\1{REDACTED}@"),
-    (re.compile(r"\b(Bearer|Basic) +[A-Za-z0-9._~+/=|!-]{4,}", re.IGNORECASE), rf"\1 {REDACTED}"),
-    (re.compile(r"\bOAuth +(?=[a-z]*[A-Z0-9._|])[A-Za-z0-9._~+/=|!-]{8,}"), f"OAuth {REDACTED}"),
-    (
-        re.compile(
-            r"""\b((?:access|refresh|id|upload|fb_exchange)_?token|client_?secret|code_verifier"""
-            r"""|password|X-Amz-(?:Signature|Credential|Security-Token))"""
-            r"""(\\?["']?\s*[=:]\s*\\?["']?)(?!\[redacted\])[^\s"'&,;<>)\]}\\]+""",
-            re.IGNORECASE,
-        ),
-        rf"\1\2{REDACTED}",
-    ),
-    # Sealed values: base64 of a 12-byte IV, a 16-byte tag and the ciphertext.
-    (re.compile(r"[A-Za-z0-9+/]{16}:[A-Za-z0-9+/]{22}==:[A-Za-z0-9+/]+={0,2}"), REDACTED),
-    # Our keys (their first twelve characters may be shown) and webhook secrets.
-    (re.compile(r"\b(mtk_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]+"), rf"\1{REDACTED}"),
-    (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+"), f"whsec_{REDACTED}"),
-    # The platforms' own tokens by their beginnings.
-    (re.compile(r"\b(?:act\.|rft\.|ya29\.|1//|IG[AQ])[A-Za-z0-9!._~*-]{20,}"), REDACTED),
 )
 
 Event = MutableMapping[str, Any]
@@ -96,9 +73,7 @@ def redact_text(text: str) -> str:
     for secret in _known:
         if secret in text:
             text = text.replace(secret, REDACTED)
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
-    return text
+    return redact_credentials(text)
 
 
 def redact(_logger: object, _method: str, event: Event) -> Event:

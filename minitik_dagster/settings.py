@@ -50,6 +50,9 @@ LimitName = Literal[
     "tiktok.refresh",
     "instagram.refresh",
     "youtube.refresh",
+    "tiktok.probe",
+    "instagram.probe",
+    "youtube.probe",
 ]
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

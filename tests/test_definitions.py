@@ -27,8 +27,10 @@ from minitik_dagster.settings import Settings
 
 # A rename shows here, in review: operators' bookmarks, tags and alerts name these.
 EXPECTED: dict[str, Any] = {
-    "assets": ["account_tokens", "publications", "reconciled_publications"],
+    "assets": ["account_health", "account_tokens", "publications", "reconciled_publications"],
     "checks": [
+        "accounts_probed_daily",
+        "no_account_out_of_order",
         "no_connection_ends_soon",
         "no_double_post",
         "no_refresh_cut_off",
@@ -39,6 +41,8 @@ EXPECTED: dict[str, Any] = {
     ],
     "jobs": [
         "check_publications",
+        "forget_platform_events",
+        "probe_accounts",
         "publish_due_posts",
         "reconcile_publications",
         "refresh_tokens",
@@ -46,6 +50,8 @@ EXPECTED: dict[str, Any] = {
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
+        "probe_accounts_every_hour": "40 * * * *",
+        "forget_platform_events_daily": "50 3 * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
     },
@@ -124,6 +130,7 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
     """Its events come from dispatchers; "Materialize" must not start one."""
     graph = defs.get_repository_def().asset_graph
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == {
+        "account_health",
         "account_tokens",
         "reconciled_publications",
     }
@@ -285,7 +292,7 @@ def test_a_deployment_that_must_not_publish_starts_no_run(monkeypatch: pytest.Mo
     assert "MINITIK_DISPATCH" in (result.skip_message or "")
 
 
-def _refresh_tick() -> Any:
+def _tick(schedule: str) -> Any:
     repository = defs.get_repository_def()
     with DagsterInstance.ephemeral() as instance:
         context = build_schedule_context(
@@ -293,19 +300,24 @@ def _refresh_tick() -> Any:
             repository_def=repository,
             scheduled_execution_time=datetime(2026, 3, 1, 0, 5, tzinfo=UTC),
         )
-        return repository.get_schedule_def("refresh_tokens_every_5_minutes").evaluate_tick(context)
+        return repository.get_schedule_def(schedule).evaluate_tick(context)
 
 
-def test_tokens_are_refreshed_every_five_minutes() -> None:
-    """One run that renews what is due and asks the checks."""
-    assert len(_refresh_tick().run_requests) == 1
+ASKS_PLATFORMS = ("refresh_tokens_every_5_minutes", "probe_accounts_every_hour")
 
 
+@pytest.mark.parametrize("schedule", ASKS_PLATFORMS)
+def test_tokens_are_refreshed_and_accounts_probed_by_one_run_each(schedule: str) -> None:
+    """It does what is due and asks the checks."""
+    assert len(_tick(schedule).run_requests) == 1
+
+
+@pytest.mark.parametrize("schedule", ASKS_PLATFORMS)
 def test_a_deployment_that_must_not_publish_refreshes_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    schedule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A preview on production's database would use up single-use refresh tokens."""
     monkeypatch.setenv("MINITIK_DISPATCH", "off")
-    tick = _refresh_tick()
+    tick = _tick(schedule)
     assert not tick.run_requests
     assert "MINITIK_DISPATCH" in tick.skip_message

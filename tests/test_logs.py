@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from minitik_dagster import logs
-from minitik_dagster.logs import REDACTED, configure_logging, redact, redact_text
+from minitik_dagster.logs import configure_logging, redact, redact_text
+from minitik_dagster.redaction import REDACTED
 from minitik_dagster.settings import Settings
 
 # A constant: it stands in the tests' names, which every worker must find alike.

@@ -54,14 +54,15 @@ FOR NO KEY UPDATE
 """
 
 # An empty new refresh token never overwrites the old one. The version rises, so that a refresh that
-# was under way stores nothing over these tokens.
+# was under way stores nothing over these tokens. The platform was just asked whose account it is,
+# which is all that a probe asks.
 STORE = f"""
 INSERT INTO accounts AS a (id, "userId", platform, "platformAccountId", "platformUsername",
     "accessToken", "refreshToken", "tokenExpiresAt", "refreshTokenExpiresAt", "tokenIssuedAt",
-    "tokenVersion", status, "connectedAt", "lastSyncAt", metadata)
+    "tokenVersion", status, "connectedAt", "lastSyncAt", "probedAt", "probeOutcome", metadata)
 VALUES (:id, :user_id, CAST(:platform AS "Platform"), :platform_account_id, :username,
     :access, :refresh, {NOW} + CAST(:lives AS interval), {NOW} + CAST(:refresh_lives AS interval),
-    {NOW}, 1, 'CONNECTED', {NOW}, {NOW}, CAST(:details AS jsonb))
+    {NOW}, 1, 'CONNECTED', {NOW}, {NOW}, {NOW}, 'ok', CAST(:details AS jsonb))
 ON CONFLICT ("userId", platform, "platformAccountId") DO UPDATE SET
     "platformUsername" = COALESCE(EXCLUDED."platformUsername", a."platformUsername"),
     "accessToken" = EXCLUDED."accessToken",
@@ -72,6 +73,7 @@ ON CONFLICT ("userId", platform, "platformAccountId") DO UPDATE SET
     "tokenIssuedAt" = EXCLUDED."tokenIssuedAt",
     "tokenVersion" = COALESCE(a."tokenVersion", 0) + 1,
     status = 'CONNECTED', "disconnectedAt" = NULL, "lastSyncAt" = EXCLUDED."lastSyncAt",
+    "probedAt" = EXCLUDED."probedAt", "probeOutcome" = EXCLUDED."probeOutcome",
     "refreshStartedAt" = NULL, "refreshFailures" = 0, "refreshNextAt" = NULL,
     "refreshOutcome" = 'connected',
     metadata = CASE WHEN jsonb_typeof(a.metadata) = 'object' THEN a.metadata ELSE '{{}}' END

@@ -78,7 +78,8 @@ class Capabilities:
 class AccountFacts:
     """A connected account; `token_expires_at` is when its access token ends unless renewed.
 
-    `default_privacy` is what a TikTok account's creator chose for posts that name none.
+    `default_privacy` is what a TikTok account's creator chose for posts that name none. `last_sync_at`
+    is when the platform last answered well about it; `probed_at` and `probe_outcome`: accounts.probes.
     """
 
     id: str
@@ -91,6 +92,9 @@ class AccountFacts:
     scopes: tuple[str, ...]
     capabilities: Capabilities
     default_privacy: str | None
+    last_sync_at: datetime | None
+    probed_at: datetime | None
+    probe_outcome: str | None
 
 
 def may_identify(platform: Platform, scopes: tuple[str, ...]) -> bool:
@@ -132,6 +136,9 @@ def _facts(account: Account) -> AccountFacts:
         scopes=scopes,
         capabilities=_capabilities(account, scopes),
         default_privacy=privacy if isinstance(privacy, str) else None,
+        last_sync_at=account.last_sync_at,
+        probed_at=account.probed_at,
+        probe_outcome=account.probe_outcome,
     )
 
 

@@ -19,13 +19,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from minitik_dagster.accounts import token_queries as queries
+from minitik_dagster.accounts.admission import admit, may_ask
 from minitik_dagster.accounts.tokens import AccountToken, exchange, note_failure
 from minitik_dagster.accounts.vault import Vault, VaultError
 from minitik_dagster.db.engine import make_async_engine
-from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import (
-    ConfigurationError,
     MinitikError,
     NotFoundError,
     PlatformError,
@@ -258,7 +257,7 @@ async def refresh_due(settings: Settings, *, run_for: timedelta = RUN_FOR) -> Re
     SchemaVersionError for a database of another version or stamped for other platforms; an account's
     failure is told in the report and stands in its row.
     """
-    _may_ask(settings)
+    may_ask(settings)
     at_once = settings.minitik_refreshes_at_once
     vault = Vault.from_settings(settings)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
@@ -266,7 +265,7 @@ async def refresh_due(settings: Settings, *, run_for: timedelta = RUN_FOR) -> Re
     # One connection more than refreshes at once: the pages of due accounts never wait for a platform.
     engine = make_async_engine(settings.require_database_url(), pool_size=at_once + 1)
     try:
-        await _admit(engine, settings)
+        await admit(engine, settings)
         async with PlatformClients(settings) as clients:
             return await Refresher(
                 engine,
@@ -288,11 +287,11 @@ async def refresh_one(settings: Settings, account_id: str) -> bool:
     Raises NotFoundError, RevokedError when it is not CONNECTED or its access has ended, and the
     platform's passing failures as they are; otherwise as refresh_due.
     """
-    _may_ask(settings)
+    may_ask(settings)
     vault = Vault.from_settings(settings)
     engine = make_async_engine(settings.require_database_url(), pool_size=1)
     try:
-        await _admit(engine, settings)
+        await admit(engine, settings)
         async with PlatformClients(settings) as clients:
             async with engine.begin() as connection:
                 platform = await connection.scalar(
@@ -317,25 +316,3 @@ async def refresh_one(settings: Settings, account_id: str) -> bool:
             return done.refreshed
     finally:
         await engine.dispose()
-
-
-def _may_ask(settings: Settings) -> None:
-    if settings.minitik_dispatch == "off":
-        raise ConfigurationError(["MINITIK_DISPATCH is off: this deployment asks no platform"])
-
-
-async def _admit(engine: AsyncEngine, settings: Settings) -> None:
-    """Refuse another world's database: its refresh tokens would be refused, and every account ended."""
-    async with engine.connect() as connection:
-        await connection.run_sync(require_schema)
-        await connection.run_sync(require_world, settings.platform_world)
-        owner = await connection.scalar(
-            text("SELECT value #>> '{}' FROM settings WHERE key = 'instance'")
-        )
-    instance = settings.minitik_instance or "default"
-    if owner not in {None, instance}:
-        problem = (
-            f"MINITIK_INSTANCE is {instance!r}, but this database is bound to {owner!r}: "
-            "a copy of a deployment must not use up its refresh tokens"
-        )
-        raise ConfigurationError([problem])

@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Engine, text
 
 from minitik_dagster.accounts.vault import Vault, VaultError
+from minitik_dagster.notifications.notices import SIGN_IN_LINK
 
 _log = structlog.get_logger(__name__)
 _BATCH: Final = 200
@@ -21,14 +22,39 @@ _NAMED_FAILURES: Final = 20
 
 @dataclass(frozen=True)
 class SealedColumn:
-    """A column that holds sealed values; `key` is the table's primary key, a text."""
+    """A column that holds sealed values; `key` is the table's primary key, a text.
+
+    In a column of JSON, `path` is the member's name; `kind` narrows a table to the rows of one kind.
+    """
 
     table: str
     column: str
     key: str = "id"
+    path: str = ""
+    kind: str = ""
 
     def __str__(self) -> str:
-        return f"{self.table}.{self.column}"
+        return f"{self.table}.{self.column}{self.path and '.'}{self.path}"
+
+    @property
+    def value(self) -> str:
+        """The SQL that reads the sealed text."""
+        return f"\"{self.column}\" ->> '{self.path}'" if self.path else f'"{self.column}"'
+
+    @property
+    def assignment(self) -> str:
+        """The SQL that puts the text `:new` in its place."""
+        if not self.path:
+            return f'"{self.column}" = :new'
+        return (
+            f'"{self.column}" = jsonb_set("{self.column}", '
+            f"ARRAY['{self.path}'], to_jsonb(CAST(:new AS text)))"
+        )
+
+    @property
+    def rows(self) -> str:
+        """The SQL condition of the rows that may hold one."""
+        return f"kind = '{self.kind}'" if self.kind else "true"
 
 
 # Every column that holds something sealed by the vault: what is missing here is lost with the old key.
@@ -38,6 +64,7 @@ SEALED_COLUMNS: Final = (
     SealedColumn("handles", "sealed"),
     SealedColumn("oauth_states", "codeVerifier"),
     SealedColumn("webhooks", "secret"),
+    SealedColumn("outbox", "payload", path="token", kind=SIGN_IN_LINK),
 )
 
 
@@ -70,8 +97,8 @@ def _page(engine: Engine, column: SealedColumn, after: str, limit: int) -> list[
     with engine.begin() as connection:
         found = connection.execute(
             text(
-                f'SELECT {column.key}, "{column.column}" FROM {column.table} '  # noqa: S608 - SEALED_COLUMNS
-                f"WHERE {column.key} > :after AND \"{column.column}\" <> '' "
+                f"SELECT {column.key}, {column.value} FROM {column.table} "  # noqa: S608 - SEALED_COLUMNS
+                f"WHERE {column.rows} AND {column.key} > :after AND {column.value} <> '' "
                 f"ORDER BY {column.key} LIMIT :limit"
             ),
             {"after": after, "limit": limit},
@@ -117,7 +144,7 @@ def _take(
     with engine.begin() as connection:
         locked = connection.execute(
             text(
-                f'SELECT {column.key}, "{column.column}" FROM {column.table} '  # noqa: S608 - SEALED_COLUMNS
+                f"SELECT {column.key}, {column.value} FROM {column.table} "  # noqa: S608 - SEALED_COLUMNS
                 f"WHERE {column.key} = ANY(:ids) ORDER BY {column.key} FOR UPDATE SKIP LOCKED"
             ),
             {"ids": [row_id for row_id, _ in old]},
@@ -144,7 +171,7 @@ def _replace(engine: Engine, vault: Vault, column: SealedColumn, row_id: str, st
                 return True
             found = connection.execute(
                 text(
-                    f'SELECT "{column.column}" FROM {column.table} '  # noqa: S608 - SEALED_COLUMNS
+                    f"SELECT {column.value} FROM {column.table} "  # noqa: S608 - SEALED_COLUMNS
                     f"WHERE {column.key} = :id"
                 ),
                 {"id": row_id},
@@ -157,6 +184,6 @@ def _replace(engine: Engine, vault: Vault, column: SealedColumn, row_id: str, st
 
 def _update(column: SealedColumn) -> str:
     return (
-        f'UPDATE {column.table} SET "{column.column}" = :new '  # noqa: S608 - SEALED_COLUMNS
-        f'WHERE {column.key} = :id AND "{column.column}" = :old'
+        f"UPDATE {column.table} SET {column.assignment} "  # noqa: S608 - SEALED_COLUMNS
+        f"WHERE {column.key} = :id AND {column.value} = :old"
     )

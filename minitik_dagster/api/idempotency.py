@@ -76,7 +76,7 @@ class Once:
         return dict(kept.created)
 
     def keep(
-        self, session: Session, body: BaseModel, *, status: int, created: Mapping[str, str]
+        self, session: Session, body: BaseModel, *, status: int, created: Mapping[str, Any]
     ) -> None:
         """Note what was created, in the transaction that creates it."""
         if self.key is None:

@@ -33,10 +33,12 @@ from minitik_dagster.errors import (
     PlatformError,
     RuleRefusedError,
     SchemaVersionError,
+    SignatureRefusedError,
     StateConflictError,
     ThrottledError,
     TooManyAttemptsError,
 )
+from minitik_dagster.redaction import redact_opaque
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log = structlog.get_logger(__name__)
@@ -76,6 +78,7 @@ PROBLEM_TYPES: Final = (
 _TYPE_OF: Final[tuple[tuple[type[MinitikError], ProblemType], ...]] = (
     (InvalidInputError, INVALID_INPUT),
     (CredentialsError, UNAUTHORIZED),
+    (SignatureRefusedError, UNAUTHORIZED),
     (ForbiddenError, FORBIDDEN),
     (NotFoundError, NOT_FOUND),
     (StateConflictError, CONFLICT),
@@ -106,18 +109,24 @@ def problem_body(
     errors: Sequence[FieldProblem] = (),
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return a problem as JSON holds it."""
+    """Return a problem as JSON holds it: what it repeats of the request holds no credential."""
+    told = redact_opaque(detail)
     return {
         "type": f"/problems/{kind.slug}",
         "title": kind.title,
         "status": kind.status,
-        "detail": detail,
-        "instance": instance,
-        "errors": [{"field": e.field, "message": e.message, "fix": e.fix} for e in errors],
-        "error": detail,
+        "detail": told,
+        "instance": redact_opaque(instance),
+        "errors": [_told(problem) for problem in errors],
+        "error": told,
         "requestId": request_id,
         **(more or {}),
     }
+
+
+def _told(problem: FieldProblem) -> dict[str, str]:
+    parts = {"field": problem.field, "message": problem.message, "fix": problem.fix}
+    return {name: redact_opaque(part) for name, part in parts.items()}
 
 
 def request_id_of(request: Request) -> str:
@@ -141,7 +150,9 @@ def _answer(
         errors=errors,
         more=more,
     )
-    return JSONResponse(body, kind.status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    # What was refused may be granted at the next try, and a callback's URL is nobody's to keep.
+    kept_out = {"Cache-Control": "no-store", **(headers or {})}
+    return JSONResponse(body, kind.status, headers=kept_out, media_type=MEDIA_TYPE)
 
 
 def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
@@ -154,6 +165,14 @@ def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
 
 async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MinitikError)
+    body, headers = problem_of(error, instance=request.url.path, request_id=request_id_of(request))
+    return JSONResponse(body, body["status"], headers=headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(
+    error: MinitikError, *, instance: str, request_id: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return an error of ours as a problem, and the headers of an answer that is it."""
     kind = problem_type_of(error)
     problems: Sequence[FieldProblem] = getattr(error, "problems", ())
     if isinstance(error, ConfigurationError):
@@ -165,6 +184,8 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
         more["state"] = error.state
     elif isinstance(error, CredentialsError):
         headers["WWW-Authenticate"] = 'Bearer realm="minitik"'
+    elif isinstance(error, SignatureRefusedError):
+        headers["WWW-Authenticate"] = "TikTok-Signature"
     elif isinstance(error, DependencyDownError):
         more["dependency"] = error.dependency
         headers["Retry-After"] = str(_RETRY_SECONDS)
@@ -178,9 +199,12 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, ThrottledError):
             headers["Retry-After"] = str(_seconds_until(error))
     elif kind is INTERNAL:
-        _log.error("request.failed", error=type(error).__name__, request_id=request_id_of(request))
+        _log.error("request.failed", error=type(error).__name__, request_id=request_id)
         detail = "an unexpected error; tell the operator the requestId"
-    return _answer(request, kind, detail, problems, more, headers)
+    body = problem_body(
+        kind, detail, instance=instance, request_id=request_id, errors=problems, more=more
+    )
+    return body, headers
 
 
 def _seconds_until(error: ThrottledError) -> int:

@@ -13,6 +13,7 @@ from minitik_dagster.cli import (
     engine,
     local,
     people,
+    probes,
     publications,
     queues,
     schedule,
@@ -40,4 +41,5 @@ GROUPS: tuple[Group, ...] = (
     queues,
     dead_letters,
     tokens,
+    probes,
 )

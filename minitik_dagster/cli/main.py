@@ -12,6 +12,7 @@ from typer._click.exceptions import (  # typer carries its own click since 0.26
 from minitik_dagster.cli.environment import join_running_stack
 from minitik_dagster.cli.groups import GROUPS
 from minitik_dagster.errors import MinitikError
+from minitik_dagster.redaction import redact_opaque
 
 app = typer.Typer(
     name="minitik",
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def _end(message: str, code: int) -> None:
-    print(f"minitik: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the CLI's own voice
+    print(f"minitik: {redact_opaque(' '.join(message.split()))}", file=sys.stderr)  # noqa: T201 - the CLI's own voice
     sys.exit(code)
 
 

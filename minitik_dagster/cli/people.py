@@ -60,7 +60,7 @@ def delete_user(
 ) -> None:
     """Erase a person: posts that wait are cancelled, accounts cut off, data and media deleted."""
     from minitik_dagster.accounts import users
-    from minitik_dagster.scheduling.erasure import erase, plan_erasure
+    from minitik_dagster.publishing.erasure import erase, plan_erasure
 
     with transaction() as session:
         user_id = users.find_user(session, user).id
@@ -89,7 +89,7 @@ def delete_user(
 def _delete_media(user_id: str) -> tuple[str, ...]:
     from minitik_dagster.db.engine import make_engine
     from minitik_dagster.media.object_store import ObjectStore
-    from minitik_dagster.scheduling.erasure import delete_media
+    from minitik_dagster.publishing.erasure import delete_media
     from minitik_dagster.settings import load_settings
 
     settings = load_settings()

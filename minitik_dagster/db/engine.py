@@ -92,6 +92,8 @@ def make_engine(database_url: str, *, pool_size: int = 5, max_overflow: int = 10
         max_overflow=0 if target.connection_limit else max_overflow,
         pool_pre_ping=True,
         connect_args=_connect_args(target),
+        # An error's text names the statement; its values may be a person's or sealed.
+        hide_parameters=True,
     )
     if target.pooled:
         _set_local_per_transaction(engine, target)
@@ -113,6 +115,8 @@ def make_async_engine(
         pool_timeout=pool_timeout,
         pool_pre_ping=False,
         connect_args=_connect_args(target),
+        # An error's text names the statement; its values may be a person's or sealed.
+        hide_parameters=True,
     )
     if target.pooled:
         _set_local_per_transaction(engine.sync_engine, target)

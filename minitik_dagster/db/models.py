@@ -124,6 +124,7 @@ class ScheduledJob(Base):
     account_ids: Mapped[list[str] | None] = mapped_column("accountIds", ARRAY(Text))
     scheduled_at: Mapped[datetime] = mapped_column("scheduledAt", UtcTimestamp)
     timezone: Mapped[str] = mapped_column(Text)
+    local_time: Mapped[str | None] = mapped_column("localTime", Text)
     priority: Mapped[JobPriority] = mapped_column(pg_enum(JobPriority))
     status: Mapped[JobStatus] = mapped_column(pg_enum(JobStatus))
     bull_job_id: Mapped[str | None] = mapped_column("bullJobId", Text)

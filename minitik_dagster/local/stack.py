@@ -23,6 +23,7 @@ from minitik_dagster.settings import load_settings, settings
 # Stopped from the last to the first: what writes ends before what it writes to.
 _SERVERS, _CODE, _PROGRAMS = 0, 1, 2
 _PROGRAM_TIMEOUT_SECONDS = 120.0
+TIKTOK_EVENTS_PATH = "/api/webhooks/tiktok"
 
 
 class Stack:
@@ -68,6 +69,7 @@ class Stack:
             log=code.log,
         )
         self._start_dagster(plan, began, api)
+        self._send_events(plan)
         self._bury(plan)
         endpoints = Endpoints(
             api=f"http://{LOOPBACK}:{plan.api_port}",
@@ -157,6 +159,16 @@ class Stack:
         )
         self.supervisor.start(api, wave=_PROGRAMS)
         return api
+
+    @staticmethod
+    def _send_events(plan: Plan) -> None:
+        """Let the sandbox's TikTok send its signed events to the API, as a configured app does."""
+        if plan.sandbox is not None:
+            plan.sandbox.send_events_to(
+                f"http://{LOOPBACK}:{plan.api_port}{TIKTOK_EVENTS_PATH}",
+                clientKey=plan.environment["TIKTOK_CLIENT_ID"],
+                clientSecret=plan.environment["TIKTOK_CLIENT_SECRET"],
+            )
 
     def _seed(self, plan: Plan) -> tuple[str | None, str | None]:
         if not plan.seeds:

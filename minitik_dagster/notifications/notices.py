@@ -12,6 +12,9 @@ from minitik_dagster.ids import new_id
 # What happened to an account, and why it cannot publish (payload: userId, accountId, platform,
 # status, reason, heldPosts).
 ACCOUNT_DISCONNECTED: Final = "account.disconnected"
+# An account that is still connected, but of which the platform told something that may stop its posts
+# (payload: userId, accountId, platform, reason, fix).
+ACCOUNT_UNHEALTHY: Final = "account.unhealthy"
 # A refresh token that will end before its account's next post (payload: userId, accountId, platform,
 # expiresAt, days).
 ACCOUNT_EXPIRES_SOON: Final = "account.expires_soon"

@@ -11,6 +11,7 @@ from typing import Any, Final
 from minitik_dagster.notifications.notices import (
     ACCOUNT_DISCONNECTED,
     ACCOUNT_EXPIRES_SOON,
+    ACCOUNT_UNHEALTHY,
     PUBLICATION_REMOVED,
     SIGN_IN_LINK,
 )
@@ -42,6 +43,11 @@ TEXTS: Final[Mapping[str, Text]] = MappingProxyType(
             "Your {platform} account cannot publish any more ({status}): {reason}\n\n"
             "Posts that wait for it: {heldPosts}. They are kept, not lost. Connect the account "
             "again and release them:\n\n{url}\n",
+        ),
+        ACCOUNT_UNHEALTHY: Text(
+            "Your {platform} account needs a look before its next post",
+            "{platform} was asked about your account and answered: {reason}\n\n"
+            "Posts may fail until this is settled: {fix}.\n\n{url}\n",
         ),
         ACCOUNT_EXPIRES_SOON: Text(
             "Your {platform} account must be connected again within {days} days",

@@ -28,6 +28,7 @@ _NO_PERMISSION = Rule(
     Class.REVOKED,
     "Instagram has not granted the permission to publish",
     f"{_RECONNECT} and grant every permission it asks for",
+    permission=True,
 )
 _LOGIN = Rule(Class.AUTH_EXPIRED, "the Instagram access token is not accepted", _RECONNECT)
 _WITHDRAWN = Rule(Class.REVOKED, "the creator removed our app from Instagram", _RECONNECT)

@@ -52,6 +52,7 @@ class Rule:
 
     `refusal` says that the platform documents the code as "nothing was done"; without it a step that
     can publish ends unknown. `wait` is how long to hold back where the answer names no time.
+    `permission`: the code names a missing permission, not the end of the access.
     """
 
     verdict: Class
@@ -60,6 +61,7 @@ class Rule:
     unhealthy: bool = False
     refusal: bool = True
     wait: timedelta | None = None
+    permission: bool = False
 
     def error(
         self,
@@ -86,6 +88,7 @@ class Rule:
             error.retry_after = retry_after or self.wait
         elif isinstance(error, RevokedError):
             error.expired = self.verdict is Class.EXPIRED
+            error.permission = self.permission
         return error
 
 

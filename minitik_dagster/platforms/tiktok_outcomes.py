@@ -14,7 +14,9 @@ POLICY_VERSION = "tiktok-2026-11.1"
 
 _RECONNECT = "reconnect the TikTok account and grant every permission it asks for"
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
-_NO_PERMISSION = Rule(Class.REVOKED, "TikTok has not granted the permission to post", _RECONNECT)
+_NO_PERMISSION = Rule(
+    Class.REVOKED, "TikTok has not granted the permission to post", _RECONNECT, permission=True
+)
 _BAD_PARAMETER = Rule(
     Class.REJECTED, "TikTok refused a value of the post", "correct what TikTok names"
 )

@@ -23,6 +23,7 @@ _NO_PERMISSION = Rule(
     Class.REVOKED,
     "YouTube has not granted the permission for this",
     f"{_RECONNECT} and grant every permission it asks for",
+    permission=True,
 )
 _METADATA = Rule(
     Class.REJECTED, "YouTube refused the video's details", "correct what YouTube names"

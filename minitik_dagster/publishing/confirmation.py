@@ -1,6 +1,5 @@
 """Accepted is not live: asks the platform, on a ladder from seconds to an hour, until it is."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -54,6 +53,7 @@ class Confirmation:
             return await self.checks.look(claim, claim.platform_post_id, client, desk)
         while True:
             wait = self.endings.policy.confirm_delay(polls)
+            asked_at = self.endings.clock.now()
             try:
                 finding = await client.confirm(claim.post, handle, desk)
             except AuthExpiredError as error:
@@ -80,9 +80,11 @@ class Confirmation:
             if wait > self.endings.policy.wait_in_process:
                 stage = Stage.LIVE if live else Stage.CONFIRMING
                 at = self.endings.clock.now() + wait
-                await self.endings.hand_back(claim, stage, at, confirmPolls=polls)
+                await self.endings.hand_back(
+                    claim, stage, at, asked_at=asked_at, confirmPolls=polls
+                )
                 return None
-            await asyncio.sleep(wait.total_seconds())
+            await self.endings.hints.wait(claim.publication_id, wait)
 
     async def without_token(self, claim: Claim, error: PlatformError) -> None:
         """End the claim of an accepted or live post whose platform cannot be asked for want of a token."""

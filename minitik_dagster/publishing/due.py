@@ -21,7 +21,8 @@ DISCARD_PATIENCE = timedelta(seconds=60)
 class Waiting:
     """Publications whose wake is reached (or nearly) and that no live dispatcher will take.
 
-    `discards`: notes of the outbox that have waited for a dispatcher for a minute.
+    `discards`: notes of the outbox (what was prepared is to be undone, a disconnected account is to be
+    left) that have waited for a dispatcher for a minute.
     """
 
     count: int

@@ -4,7 +4,7 @@ Each ending is one transaction under the lease; the tally hears of it afterwards
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -22,6 +22,7 @@ from minitik_dagster.platforms.port import Finding
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.dead_letter_queries import DEAD_LETTER
+from minitik_dagster.publishing.listener import Hints
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
@@ -45,10 +46,24 @@ class Endings:
     policy: EnginePolicy
     tally: Tally
     random: Random
+    hints: Hints = field(default_factory=Hints)
 
-    async def hand_back(self, claim: Claim, stage: Stage, at: datetime, **fields: Any) -> None:
-        """Release the lease; the publication is claimed again at `at`."""
-        await self.store.move(claim, stage, release=True, nextAttemptAt=to_db(at), **fields)
+    async def hand_back(
+        self,
+        claim: Claim,
+        stage: Stage,
+        at: datetime,
+        *,
+        asked_at: datetime | None = None,
+        **fields: Any,
+    ) -> None:
+        """Release the lease; the publication is claimed again at `at`.
+
+        Or at once, where the platform has sent an event of it since we asked (`asked_at`).
+        """
+        await self.store.move(
+            claim, stage, release=True, asked_at=asked_at, nextAttemptAt=to_db(at), **fields
+        )
 
     async def retry(self, claim: Claim, stage: Stage, error: PlatformError) -> None:
         """Hand back after a failure that may be repeated, with the wait that the error asks for.

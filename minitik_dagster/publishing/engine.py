@@ -239,7 +239,7 @@ def _assemble(
         policy=policy,
         carrier=carrier,
         tally=tally,
-        listener=Listener(direct),
+        listener=Listener(direct, endings.hints),
         outbox=Outbox(
             store=control,
             clock=clock,

@@ -14,7 +14,7 @@ FROM handles h WHERE h."publicationId" = :id ORDER BY h."createdAt"
 
 # How often a handle was asked for in the last 24 h, whatever came of it.
 HANDLE_MAKERS = f"""
-SELECT count(*) AS made FROM publication_steps
+SELECT count(*) AS made, max("startedAt") AS last FROM publication_steps
 WHERE "publicationId" = :id AND name IN ('init','container','session')
   AND "startedAt" > {NOW} - interval '24 hours'
 """

@@ -1,4 +1,7 @@
-"""LISTEN on a channel: a hint that shortens a sleep, the dispatcher's by the one that scheduling notifies."""
+"""LISTEN on a channel: a hint that shortens a sleep, the dispatcher's by the one that scheduling notifies.
+
+A notification that names a publication (inbound_events.py) also ends that one's own wait.
+"""
 
 import asyncio
 import contextlib
@@ -14,11 +17,37 @@ _log = structlog.get_logger(__name__)
 _RETRY_SECONDS = 5.0
 
 
+class Hints:
+    """Ends the waits of publications of which a platform has sent word."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    async def wait(self, publication_id: str, longest: timedelta) -> None:
+        """Return when `tell` is called for the publication, or after `longest`."""
+        told = self._waiting[publication_id] = asyncio.Event()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(longest.total_seconds()):
+                    await told.wait()
+        finally:
+            if self._waiting.get(publication_id) is told:
+                del self._waiting[publication_id]
+
+    def tell(self, publication_id: str) -> None:
+        """End the publication's wait, if it is waited for here."""
+        if (told := self._waiting.get(publication_id)) is not None:
+            told.set()
+
+
 class Listener:
     """Wakes who waits on NOTIFY; without a direct connection their poll alone does."""
 
-    def __init__(self, direct_url: str | None, *, channel: str = CHANNEL) -> None:
+    def __init__(
+        self, direct_url: str | None, hints: Hints | None = None, *, channel: str = CHANNEL
+    ) -> None:
         self._url = direct_url
+        self._hints = hints or Hints()
         self._channel = channel
         self._event = asyncio.Event()
         self.notified = False
@@ -44,7 +73,8 @@ class Listener:
                     libpq_url(self._url), autocommit=True, prepare_threshold=None
                 ) as connection:
                     await connection.execute(f"LISTEN {self._channel}")
-                    async for _ in connection.notifies():
+                    async for notification in connection.notifies():
+                        self._hints.tell(notification.payload)
                         self.notified = True
                         self._event.set()
             except psycopg.Error as error:

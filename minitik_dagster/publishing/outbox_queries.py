@@ -1,5 +1,6 @@
 """The SQL of the outbox: claim what is due, note how it went."""
 
+from minitik_dagster.publishing.leaving_queries import KIND as LEAVE_KIND
 from minitik_dagster.publishing.queries import CLAIMED_VIEW, NOW
 from minitik_dagster.scheduling.discard_queries import KIND
 
@@ -28,12 +29,13 @@ JOIN handles h ON h.id = c.handle_id
 LEFT JOIN burned b ON b.id = c.handle_id
 """
 
-# The sensor's question: is any discard waiting that no live dispatcher will take? Walks the partial index
-# on dueAt, which holds what is not done only; dispatchers' windows in it are shown within a minute.
+# The sensor's question: is any discard, or any account that is to be left, waiting that no live dispatcher
+# will take? Walks the partial index on dueAt, which holds what is not done only; dispatchers' windows in it
+# are shown within a minute.
 DISCARDS_WAITING = f"""
 SELECT count(*) AS waiting FROM (
     SELECT 1 FROM outbox o
-    WHERE o."doneAt" IS NULL AND o.kind = '{KIND}'
+    WHERE o."doneAt" IS NULL AND o.kind IN ('{KIND}','{LEAVE_KIND}')
       AND o."dueAt" <= {NOW} - CAST(:patience AS interval)
       AND NOT EXISTS (
           SELECT 1 FROM dispatchers d

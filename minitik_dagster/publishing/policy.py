@@ -1,6 +1,6 @@
 """The engine's numbers in one place: leases, deadlines, settle times, ladders, bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -61,6 +61,11 @@ class EnginePolicy:
             Platform.INSTAGRAM: 5,
             Platform.YOUTUBE: 3,
         }
+    )
+    # What is lost again and again is lost to an outage that ends, or to a fault of ours that would eat
+    # the app's quota: further handles are made after ever longer waits, and so many at most.
+    handle_pauses: Sequence[timedelta] = tuple(
+        timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 30, 60)
     )
 
     @classmethod

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from minitik_dagster.db.stages import Stage
+from minitik_dagster.db.types import from_db
 from minitik_dagster.errors import (
     HandleDeadError,
     MinitikError,
@@ -75,14 +76,26 @@ class Preparation:
         await desk.retire_handle("dead")
 
     async def _require_room_for_a_handle(self, claim: Claim) -> None:
-        rows = await self.endings.store.rows(handle_queries.HANDLE_MAKERS, id=claim.publication_id)
-        most = self.endings.policy.handles_per_post[claim.platform]
-        if rows[0]["made"] >= most:
+        [row] = await self.endings.store.rows(handle_queries.HANDLE_MAKERS, id=claim.publication_id)
+        pauses = self.endings.policy.handle_pauses
+        beyond = row["made"] - self.endings.policy.handles_per_post[claim.platform]
+        if beyond < 0:
+            return
+        if beyond >= len(pauses):
             raise RejectedError(
-                f"preparing was begun {most} times within a day without success",
+                f"preparing was begun {row['made']} times within a day without success",
                 code="too_many_handles",
                 fix="Look at the step history for the platform's words, then schedule it again.",
             )
+        at = from_db(row["last"]) + pauses[beyond]
+        if at > self.endings.clock.now():
+            wait = ThrottledError(
+                f"preparing was begun {row['made']} times without success; waiting before the next",
+                code="handle_pause",
+                fix="Look at the step history for the platform's words, and at PostgreSQL's log.",
+            )
+            wait.until = at
+            raise wait
 
     async def _reserve_calls(self, claim: Claim) -> None:
         """Take what a new post costs from the platform's budget; never on the commit path (R9)."""

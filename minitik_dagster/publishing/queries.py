@@ -115,6 +115,10 @@ SELECT id FROM moved
 
 RELEASE_FIELDS = ', "leaseOwner" = NULL, "leaseExpiresAt" = NULL'
 
+# While the owner asked, an event made the row due (inbound_queries.HASTEN): it stays due.
+HEED = f"""CASE WHEN "nextAttemptAt" > CAST(:asked_at AS timestamp) AND "nextAttemptAt" <= {NOW}
+    THEN "nextAttemptAt" ELSE CAST(:f_nextAttemptAt AS timestamp) END"""
+
 # A task that could not end properly: its row is claimed again from what the ledger says.
 RELEASE = f"""
 UPDATE publications SET "leaseOwner" = NULL, "leaseExpiresAt" = NULL,

@@ -5,7 +5,6 @@ handle, repairs the rows, and never publishes: a post that did not happen goes b
 the carrier commits the same handle again.
 """
 
-import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -47,6 +46,7 @@ class Reconciler:
         )
         assert handle is not None, "a commit step always names its handle"
         while True:
+            asked_at = self.endings.clock.now()
             try:
                 finding = await client.find(claim.post, handle, desk)
             except AuthExpiredError as error:
@@ -66,9 +66,9 @@ class Reconciler:
                 return await self._decide(claim, commit, handle, finding, desk)
             if wait > self.endings.policy.wait_in_process:
                 at = self.endings.clock.now() + wait
-                await self.endings.hand_back(claim, Stage.UNKNOWN, at)
+                await self.endings.hand_back(claim, Stage.UNKNOWN, at, asked_at=asked_at)
                 return None
-            await asyncio.sleep(wait.total_seconds())
+            await self.endings.hints.wait(claim.publication_id, wait)
 
     def _wait(self, claim: Claim, commit: OpenCommit, finding: Finding) -> timedelta | None:
         """Return how long to wait before asking again; None when the finding can be believed.

@@ -1,6 +1,7 @@
 """The dispatcher's hand on PostgreSQL: short transactions, each under its lease."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -8,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from minitik_dagster.db.stages import STATUS_OF, Stage
+from minitik_dagster.db.types import to_db
 from minitik_dagster.errors import LeaseLostError
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.work import Claim
@@ -69,6 +71,7 @@ class Store:
         stage: Stage,
         *,
         release: bool = False,
+        asked_at: datetime | None = None,
         also: Iterable[tuple[str, Mapping[str, Any]]] = (),
         **fields: Any,
     ) -> Claim:
@@ -76,10 +79,15 @@ class Store:
 
         `release` hands the lease back; `also` are statements of the same transaction; `fields` are
         columns to set (see `_FIELDS`). Job and content are rolled up where the stage changed.
+        `asked_at`: when the platform was asked for the last time; an event that came since keeps the
+        publication due now, whatever `nextAttemptAt` says.
         """
         unknown = set(fields) - set(_FIELDS)
         assert not unknown, unknown
         assignments = "".join(f', "{name}" = CAST(:f_{name} AS {_FIELDS[name]})' for name in fields)
+        if asked_at is not None:
+            plain = '"nextAttemptAt" = CAST(:f_nextAttemptAt AS timestamp)'
+            assignments = assignments.replace(plain, f'"nextAttemptAt" = {queries.HEED}')
         if release:
             assignments += queries.RELEASE_FIELDS
         sql = queries.MOVE.replace("{fields}", assignments)
@@ -91,6 +99,8 @@ class Store:
             "status": STATUS_OF[stage].value,
             "tell": stage is not claim.stage,
         } | {f"f_{name}": value for name, value in fields.items()}
+        if asked_at is not None:
+            parameters["asked_at"] = to_db(asked_at)
         async with self.engine.begin() as connection:
             if stage is not claim.stage:
                 await connection.execute(text(ROLL_UP[0]), {"content_id": claim.content_id})

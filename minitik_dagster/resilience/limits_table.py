@@ -76,6 +76,15 @@ LIMITS: Final[Mapping[LimitName, CallLimit]] = MappingProxyType(
         "youtube.refresh": CallLimit(
             Platform.YOUTUBE, 600, _MINUTE, per_app=True, counter="refresh"
         ),
+        # Who am I. TikTok counts /v2/user/info/ so; Meta names no figure for /me. On YouTube it takes
+        # of the units that posts need: a tenth of the day is all it may have.
+        "tiktok.probe": CallLimit(Platform.TIKTOK, 600, _MINUTE, per_app=True, counter="probe"),
+        "instagram.probe": CallLimit(
+            Platform.INSTAGRAM, 600, _MINUTE, per_app=True, counter="probe"
+        ),
+        "youtube.probe": CallLimit(
+            Platform.YOUTUBE, 1_000, _DAY, per_app=True, pacific=True, counter="probe"
+        ),
     }
 )
 
@@ -97,6 +106,9 @@ CHARGES: Final[Mapping[tuple[Platform, str], Mapping[LimitName, int]]] = Mapping
         (Platform.TIKTOK, "refresh"): {"tiktok.refresh": 1},
         (Platform.INSTAGRAM, "refresh"): {"instagram.refresh": 1},
         (Platform.YOUTUBE, "refresh"): {"youtube.refresh": 1},
+        (Platform.TIKTOK, "probe"): {"tiktok.probe": 1},
+        (Platform.INSTAGRAM, "probe"): {"instagram.probe": 1},
+        (Platform.YOUTUBE, "probe"): {"youtube.probe": 1, "youtube.units": _LIST},
     }
 )
 

@@ -215,6 +215,7 @@ def change(
     if wanted.when is not None:
         check_window(wanted.when, now)
         job.scheduled_at, job.timezone = wanted.when.at, wanted.when.zone
+        job.local_time = wanted.when.local_text
     if wanted.priority is not None:
         job.priority = wanted.priority
     job.updated_at = now

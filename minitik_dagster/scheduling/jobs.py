@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Content, Publication, ScheduledJob
 from minitik_dagster.db.types import JobStatus
-from minitik_dagster.errors import NotFoundError
+from minitik_dagster.errors import FieldProblem, NotFoundError
 from minitik_dagster.scheduling.instants import ZonedInstant, zone_names
 from minitik_dagster.scheduling.rules import is_id
 
@@ -28,6 +28,26 @@ class JobView:
         """The instant in the zone it was asked in; UTC where an old row names none that is known."""
         zone = self.job.timezone if self.job.timezone in zone_names() else "UTC"
         return ZonedInstant(self.job.scheduled_at, zone)
+
+    @property
+    def local_time(self) -> str:
+        """The wall time that was asked for; worked out from the instant in rows that hold none."""
+        return self.job.local_time or self.when.local_text
+
+    @property
+    def warnings(self) -> tuple[FieldProblem, ...]:
+        """Say so where the zone's rules have changed since: the instant stands, its wall time moved."""
+        now = self.when.local_text
+        if self.local_time == now or self.job.status is not JobStatus.PENDING:
+            return ()
+        return (
+            FieldProblem(
+                "scheduledAt",
+                f"was asked for as {self.local_time}; the rules of {self.job.timezone} have changed, "
+                f"and its instant is {now} there now",
+                "send scheduledAt again if the wall time counts and not the instant",
+            ),
+        )
 
 
 @dataclass(frozen=True)

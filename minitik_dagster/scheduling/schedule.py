@@ -1,5 +1,6 @@
 """Scheduling: one job and one publication per account, in one transaction, or nothing."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,6 +23,9 @@ from minitik_dagster.scheduling.rules import Examination, Target, Wish, database
 DEFAULT_MAX_LATENESS: Final = timedelta(hours=6)
 # A dispatcher asleep is woken only for what it could have to begin soon; the sensor finds the rest.
 _NOTIFY_WITHIN: Final = timedelta(minutes=30)
+_LOCK_CONTENTS: Final = text(
+    'SELECT 1 FROM contents WHERE id = ANY(:ids) AND "userId" = :user_id ORDER BY id FOR UPDATE'
+)
 _MAX_ATTEMPTS: Final = 3  # the old system's column; the engine's own policy decides
 
 
@@ -74,7 +78,7 @@ def _create(
     max_lateness: timedelta,
     foresight: Foresight | None,
 ) -> Scheduled:
-    _lock(session, wish)
+    queue_up(session, wish.user_id, (wish.content_id,))
     examination = examine(session, wish, when.at)
     if foresight is not None:
         foresight.add_to(examination)
@@ -86,6 +90,7 @@ def _create(
         account_ids=list(wish.account_ids),
         scheduled_at=when.at,
         timezone=when.zone,
+        local_time=when.local_text,
         priority=priority,
         status=JobStatus.PENDING,
         bull_job_id=None,
@@ -113,19 +118,16 @@ def _create(
     return Scheduled(job, publications, when, tuple(examination.warnings))
 
 
-def _lock(session: Session, wish: Wish) -> None:
-    """Queue up behind the user's and the content's other writers, in this order everywhere.
+def queue_up(session: Session, user_id: str, content_ids: Iterable[str]) -> None:
+    """Queue up behind the user's and the contents' other writers, in this order everywhere.
 
-    The user's lock makes the tier's limit hold under concurrency (it still lets contents be added),
-    the content's is the one that the engine's roll-ups and a deletion take.
+    The user's lock makes the tier's limit hold under concurrency (it still lets contents be added), a
+    content's is the one that the engine's roll-ups and a deletion take.
     """
-    owner = {"user_id": wish.user_id}
+    owner = {"user_id": user_id}
     session.execute(text("SELECT 1 FROM users WHERE id = :user_id FOR NO KEY UPDATE"), owner)
-    if is_id(wish.content_id):
-        session.execute(
-            text('SELECT 1 FROM contents WHERE id = :id AND "userId" = :user_id FOR UPDATE'),
-            owner | {"id": wish.content_id},
-        )
+    if ids := [one for one in content_ids if is_id(one)]:
+        session.execute(_LOCK_CONTENTS, owner | {"ids": ids})
 
 
 def _ordered(examination: Examination, wish: Wish) -> list[Target]:

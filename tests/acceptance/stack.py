@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +67,17 @@ def living(processes: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-def start_stack(folder: Path) -> RunningStack:
+def start_stack(folder: Path, environment: Mapping[str, str] | None = None) -> RunningStack:
     """Start `up` and wait for its endpoints.json; fails with its output when it ends before."""
     output = folder.parent / f"{folder.name}.out"
     began, began_at = time.monotonic(), time.time()
     with output.open("w") as sink:
         process = subprocess.Popen(
-            up_arguments(folder), stdout=sink, stderr=sink, text=True, env=clean_environment()
+            up_arguments(folder),
+            stdout=sink,
+            stderr=sink,
+            text=True,
+            env=clean_environment() | dict(environment or {}),
         )
     file = folder / "endpoints.json"
     # A crash leaves its file behind: only one of this start counts.

@@ -39,6 +39,7 @@ def test_a_video_goes_public_and_the_stack_survives_a_crash_and_stops_without_a_
             assert shown.returncode == 0, shown.stderr
             result = json.loads(shown.stdout)
             check_demo(result, first.endpoints)
+            check_events(first.endpoints)
 
             running = runs_of(first.endpoints, "STARTED")
             assert running, "the demo's dispatcher lives on for two minutes"
@@ -64,6 +65,13 @@ def test_a_video_goes_public_and_the_stack_survives_a_crash_and_stops_without_a_
         finally:
             second.process.kill()
             second.process.wait()
+
+
+def check_events(endpoints: dict[str, Any]) -> None:
+    """The sandbox's TikTok told the API of the post, and every event was taken."""
+    deliveries = json.loads(get(f"{endpoints['sandbox']}/_sandbox/events")[1])["deliveries"]
+    assert "post.publish.complete" in {delivery["event"] for delivery in deliveries}
+    assert {delivery["status"] for delivery in deliveries} == {200}
 
 
 def check_endpoints(endpoints: dict[str, Any], folder: Any) -> None:

@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts.resealing import SEALED_COLUMNS, reseal
+from minitik_dagster.accounts.sign_in import consume_link, request_link
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.types import AccountStatus, Platform
+from minitik_dagster.notifications.notices import (
+    PUBLICATION_REMOVED,
+    QUEUE_NOTICE,
+    SIGN_IN_LINK,
+    notice,
+)
 from tests.accounts.scene import KEY, NEW_KEY, AccountScene, wait_for
 
 OLD = Vault([bytes.fromhex(KEY)])
@@ -26,7 +34,7 @@ VECTORS: dict[str, Any] = json.loads(
 
 
 def fill(scene: AccountScene, count: int) -> None:
-    """Accounts, handles and half-finished connections, all sealed with the old key."""
+    """Accounts, handles, half-finished connections and queued links, sealed with the old key."""
     with scene.engine.begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         values = [
@@ -38,6 +46,9 @@ def fill(scene: AccountScene, count: int) -> None:
                 "handle": OLD.seal(f"handle {number}"),
                 "verifier": OLD.seal(f"verifier {number}"),
                 "secret": OLD.seal(f"secret {number}"),
+                "link": json.dumps(
+                    {"email": f"{number}@example.org", "token": OLD.seal(f"link {number}")}
+                ),
             }
             for number in range(count)
         ]
@@ -61,6 +72,10 @@ def fill(scene: AccountScene, count: int) -> None:
                 'INSERT INTO webhooks (id, "userId", url, events, secret, "createdAt", "updatedAt") '
                 "VALUES (:id, :user, 'https://x', '{}', :secret, '2026-01-01', '2026-01-01')"
             ),
+            (
+                'INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt") VALUES '
+                "(:id, 'sign_in.link', CAST(:link AS jsonb), '2026-01-01', 0, '2026-01-01')"
+            ),
         ):
             connection.execute(text(statement), values)
 
@@ -71,7 +86,10 @@ def sealed(scene: AccountScene) -> dict[str, str]:
     with scene.engine.connect() as connection:
         for column in SEALED_COLUMNS:
             rows = connection.execute(
-                text(f'SELECT {column.key}, "{column.column}" FROM {column.table}')  # noqa: S608 - constants
+                text(
+                    f"SELECT {column.key}, {column.value} FROM {column.table} "  # noqa: S608 - constants
+                    f"WHERE {column.rows}"
+                )
             )
             found |= {f"{column}/{row[0]}": row[1] for row in rows if row[1]}
     return found
@@ -84,16 +102,16 @@ def opened(scene: AccountScene, vault: Vault) -> dict[str, str]:
 def test_every_sealed_value_opens_with_the_new_key_alone_and_is_what_it_was(
     scene: AccountScene,
 ) -> None:
-    """Tokens, handles, verifiers; a second run finds nothing to do. Versions stay: no new token."""
+    """Tokens, handles, verifiers, links; a second run finds nothing to do. Versions stay: no new token."""
     fill(scene, 25)
     before = opened(scene, OLD)
     reports = list(reseal(scene.engine, BOTH, batch=10))
     assert opened(scene, NEW) == before
     assert [report.column for report in reports] == [str(column) for column in SEALED_COLUMNS]
-    assert [report.resealed for report in reports] == [25, 16, 25, 25, 25]
+    assert [report.resealed for report in reports] == [25, 16, 25, 25, 25, 25]
     again = list(reseal(scene.engine, BOTH, batch=10))
-    assert [report.resealed for report in again] == [0, 0, 0, 0, 0]
-    assert [report.already for report in again] == [25, 16, 25, 25, 25]
+    assert [report.resealed for report in again] == [0, 0, 0, 0, 0, 0]
+    assert [report.already for report in again] == [25, 16, 25, 25, 25, 25]
     assert scene.row("r00001").token_version == 7
 
 
@@ -105,6 +123,28 @@ def test_what_the_old_system_sealed_is_re_sealed_too(scene: AccountScene) -> Non
     list(reseal(scene.engine, Vault([bytes.fromhex(NEW_KEY), bytes.fromhex(vector["key"])])))
     assert NEW.open(scene.row("old").access_token) == vector["plaintext"]
     assert scene.row("left").access_token == ""
+
+
+def test_a_queued_sign_in_link_is_sent_after_the_old_key_is_gone(scene: AccountScene) -> None:
+    """Its token is re-sealed inside the message; what was sent, and other messages, stay as they are."""
+    with Session(scene.engine) as session, session.begin():
+        request_link(session, OLD, "someone@example.org")
+        session.execute(text(QUEUE_NOTICE), notice(PUBLICATION_REMOVED, token="not sealed"))
+        session.execute(text(QUEUE_NOTICE), notice(SIGN_IN_LINK))
+    reports = {report.column: report for report in reseal(scene.engine, BOTH)}
+    assert vars(reports["outbox.payload.token"]) == {
+        "column": "outbox.payload.token",
+        "resealed": 1,
+        "already": 0,
+        "failed": 0,
+        "unreadable": [],
+    }
+    link, removed, sent = scene.notices()
+    assert link["email"] == "someone@example.org"
+    assert (removed["token"], "token" in sent) == ("not sealed", False)
+    with Session(scene.engine) as session, session.begin():
+        signed_in = consume_link(session, NEW.open(link["token"]), sign_up_open=True)
+    assert signed_in.email == "someone@example.org"
 
 
 def test_a_value_that_changes_meanwhile_is_not_overwritten(scene: AccountScene) -> None:
@@ -125,7 +165,7 @@ def test_a_value_that_changes_meanwhile_is_not_overwritten(scene: AccountScene) 
     assert process.returncode == 0, err
     assert json.loads(out)[0]["resealed"] == 3
     assert NEW.open(scene.row("r00001").access_token) == "fresh"
-    assert len(opened(scene, NEW)) == 14
+    assert len(opened(scene, NEW)) == 17
 
 
 def test_a_value_that_no_key_opens_is_named_left_as_it_is_and_fails_the_command(
@@ -214,7 +254,7 @@ def test_every_column_that_is_sealed_is_in_the_list() -> None:
         "accounts/oauth_flow.py",  # oauth_states.codeVerifier
         "accounts/parting.py",  # accounts.accessToken, accounts.refreshToken
         "accounts/resealing.py",  # all of them
-        "accounts/sign_in.py",  # a notice's payload: it is void after 15 minutes, key or no key
+        "accounts/sign_in.py",  # outbox.payload.token of sign_in.link
         "accounts/tokens.py",  # accounts.accessToken, accounts.refreshToken
         "notifications/webhooks.py",  # webhooks.secret
         "publishing/ledger.py",  # handles.sealed

@@ -22,6 +22,7 @@ from minitik_dagster.local.ports import free_port
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.platforms.oauth import REQUESTED_SCOPES
 from minitik_dagster.settings import Settings
+from tests.api.browsing import sign_in
 from tests.api.consent import Return, decide, with_query
 from tests.api.scene import Person, Scene
 from tests.api.server import serving
@@ -99,6 +100,7 @@ def refused(answer: httpx.Response, code: str) -> None:
     """The answer is a problem of this code that says what to do."""
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
     problem = answer.json()
     assert problem["code"] == code
     assert problem["type"] == "/problems/not-connected"
@@ -196,6 +198,8 @@ def test_connecting_the_same_account_again_updates_its_one_row(
     before = opened(scene, first)
     again = connect(api, person, platform, known, accountId=first)
     assert (again["created"], again["account"]["id"]) == (False, first)
+    assert again["account"]["probeOutcome"] == "ok", "it was just asked whose account it is"
+    assert again["account"]["lastSyncAt"] == again["account"]["probedAt"] is not None
     after = opened(scene, first)
     assert after["accessToken"] != before["accessToken"]
     assert (after["tokenVersion"], after["status"]) == (2, "CONNECTED")
@@ -436,6 +440,21 @@ def test_a_flow_of_a_browser_session_ends_in_the_same_one(
     refused(api.get(back.path, headers={"Cookie": "minitik_session=another"}), "other_browser")
     done = api.get(back.path, headers={"Cookie": "minitik_session=the-cookie"})
     assert done.status_code == 200
+
+
+def test_a_flow_that_a_signed_in_person_began_ends_in_their_own_session_only(
+    api: httpx.Client, scene: Scene, settings: Settings, person: Person
+) -> None:
+    """The cookie of signing in: another person's session and another session of the same are refused."""
+    mine = sign_in(scene, person.id) | {"Origin": settings.nextauth_url}
+    begun = api.post("/api/accounts/initiate", json={"provider": "tiktok"}, headers=mine)
+    back = decide(begun.json()["authorizationUrl"])
+    for other in (sign_in(scene, scene.person().id), sign_in(scene, person.id), person.headers):
+        refused(api.get(back.path, headers=other), "other_browser")
+    assert scene.rows("SELECT 1 FROM accounts") == []
+    done = api.get(back.path, headers={"Cookie": mine["Cookie"]})
+    assert done.status_code == 200, done.text
+    assert [row["userId"] for row in scene.rows('SELECT "userId" FROM accounts')] == [person.id]
 
 
 def test_five_attempts_a_minute_and_user_without_any_redis(api: httpx.Client, scene: Scene) -> None:

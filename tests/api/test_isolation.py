@@ -68,6 +68,8 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/content/upload/{upload_id}/complete"): CONTENT_WRITE,
     ("DELETE", "/api/content/upload/{upload_id}/abort"): CONTENT_WRITE,
     ("POST", "/api/scheduling"): Guard(("schedule:write",), body=_POST | _SLOT),
+    # Each row has its own answer: another's ids in rows are in tests/api/test_bulk.py.
+    ("POST", "/api/scheduling/bulk"): SCHEDULE,
     ("GET", "/api/scheduling"): POSTS,
     ("GET", "/api/scheduling/stats"): ADMIN,
     ("GET", "/api/scheduling/{job_id}"): POSTS,
@@ -121,6 +123,8 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("GET", "/api/webhooks/{webhook_id}/deliveries"): WEBHOOKS,
     ("POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/resend"): WEBHOOKS,
     ("GET", "/api/events"): Guard(READS_POSTS, stream=True),
+    # The signature is its credential: tests/api/test_platform_events.py.
+    ("POST", "/api/webhooks/tiktok"): OPEN,
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
 }

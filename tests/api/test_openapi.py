@@ -18,6 +18,7 @@ OPEN = {
     "send_magic_link",
     "verify_magic_link",
     "finish_connection",
+    "receive_tiktok_event",
 }
 
 

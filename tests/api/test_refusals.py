@@ -59,6 +59,7 @@ def _refused(answer: httpx.Response, status: int, field: str | None = None) -> d
     """The problem, checked for what every problem must have."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
     problem = answer.json()
     assert isinstance(problem, dict)
     assert problem["status"] == status
@@ -169,6 +170,34 @@ def test_garbage_instead_of_json_is_400(
     problem = _refused(api.post(path, headers=headers, content=body), 400)
     assert problem["errors"]
     assert scene.fingerprint() == before
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "act.5Zk3x9aBc7d0123456789abcdefGHIJKLMNOP",
+        "mtk_Zk3x9aBc7d0123456789abcdefGHIJKLMNOPqrs",
+        "Zk3x9aBc7d_0123456789-abcdefGHIJKLMNOPqrstu",
+        "0f" * 32,
+    ],
+    ids=["platform token", "API key", "link", "encryption key"],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(
+    api: httpx.Client, person: Person, secret: str
+) -> None:
+    """In a path, a query, a value or a field's name; the problem says what is wrong all the same."""
+    body = {"contentId": 1, "accountIds": [], "scheduledAt": secret, "timezone": secret, secret: 1}
+    for answer in (
+        api.get(f"/api/publishing/{secret}", headers=person.headers),
+        api.get(f"/api/nothing/{secret}?token={secret}", headers=person.headers),
+        api.post(f"/api/accounts/{secret}/refresh", headers=person.headers),
+        api.get("/api/scheduling", params={"status": secret}, headers=person.headers),
+        api.post("/api/scheduling", json=body, headers=person.headers),
+        api.get("/healthz", headers={"Host": f"{secret}.example.org"}),
+    ):
+        assert answer.status_code in {400, 404}
+        assert secret[12:] not in answer.text
+        assert answer.json()["detail"]
 
 
 def test_lone_surrogates_are_refused_before_they_reach_a_database(

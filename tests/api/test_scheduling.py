@@ -218,3 +218,39 @@ def _scheduled(api: httpx.Client, person: Person, body: dict[str, object]) -> st
     answer = api.post("/api/scheduling", headers=person.headers, json=body)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["scheduledJobId"])
+
+
+def test_the_wall_time_that_was_asked_for_is_stored_and_a_zone_that_changed_since_is_told(
+    api: httpx.Client, scene: Scene, person: Person
+) -> None:
+    """Were a zone's law to change after scheduling, instant and wall time would no longer agree."""
+    due = (datetime.now(UTC) + timedelta(days=3)).replace(microsecond=0, tzinfo=None)
+    body = _body(
+        scene.content(person),
+        scene.account(person),
+        at=due.isoformat(),
+        timezone="Asia/Kathmandu",
+    )
+    made = api.post("/api/scheduling", headers=person.headers, json=body).json()
+    path = f"/api/scheduling/{made['scheduledJobId']}"
+    stored = scene.rows('SELECT timezone, "scheduledAt", "localTime" FROM scheduled_jobs')
+    asked = f"{due.isoformat()}+05:45"
+    kathmandu = timedelta(hours=5, minutes=45)
+    assert stored == [
+        {"timezone": "Asia/Kathmandu", "scheduledAt": due - kathmandu, "localTime": asked}
+    ]
+    # As if the offset had been +05:30 when it was asked for.
+    other = f"{due.isoformat()}+05:30"
+    scene.run('UPDATE scheduled_jobs SET "localTime" = :other', other=other)
+    read = api.get(path, headers=person.headers).json()
+    assert read["localTime"] == other
+    [warning] = read["warnings"]
+    assert warning["field"] == "scheduledAt"
+    assert other in warning["message"]
+    assert asked in warning["message"]
+    moved = api.patch(
+        path,
+        headers=person.headers,
+        json={"scheduledAt": due.isoformat(), "timezone": "Asia/Kathmandu"},
+    ).json()
+    assert (moved["localTime"], moved["warnings"]) == (asked, [])

@@ -4,6 +4,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts.api_keys import owner_of
+from minitik_dagster.scheduling.adopt import adopt
 from tests.cli.running import Command
 from tests.scheduling.legacy import OldSystem
 
@@ -64,6 +65,30 @@ def test_accounts_are_listed_with_their_state_and_without_tokens(
         connection.execute(text("DELETE FROM accounts"))
     assert minitik.good("accounts", "list").out == "no accounts\n"
     assert minitik.good("accounts", "list", "--json").data == []
+
+
+def test_an_account_is_disconnected_and_its_posts_are_held_or_cancelled(
+    minitik: Command, on_database: Engine, redis_url: str
+) -> None:
+    """For people lines, for programs an object; a second time says so, and a stranger is refused."""
+    old = OldSystem(on_database)
+    accounts = [old.account("TIKTOK"), old.account("YOUTUBE")]
+    old.job(old.content(), accounts)
+    with Session(on_database) as session, session.begin():
+        adopt(session, redis_url, tiktok_privacy="SELF_ONLY")
+    said = minitik.good("accounts", "disconnect", accounts[0]).out
+    assert said.startswith(f"{accounts[0]}: disconnected; 1 posts held, 0 cancelled\n")
+    assert "\nnext: " in said
+    done = minitik.good("accounts", "disconnect", accounts[1], "--cancel-posts", "--json").data
+    assert (len(done["cancelled"]), done["held"], done["already"]) == (1, [], False)
+    assert minitik.good("accounts", "disconnect", accounts[1], "--json").data["already"]
+    listed = {item["id"]: item for item in minitik.good("accounts", "list", "--json").data}
+    assert {listed[account]["status"] for account in accounts} == {"REVOKED"}
+    assert {row["stage"] for row in old.rows().values()} == {"held", "cancelled"}
+    with on_database.connect() as connection:
+        queued = connection.execute(text("SELECT payload ->> 'accountId' FROM outbox"))
+        assert set(queued.scalars()) >= set(accounts)
+    assert "no account" in minitik.refused("accounts", "disconnect", "nobody")
 
 
 def test_a_person_is_erased_after_a_plan_and_by_yes_only(

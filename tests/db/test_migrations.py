@@ -23,7 +23,7 @@ LEGACY_TABLES = (
     "users", "sessions", "accounts", "contents", "publications", "scheduled_jobs",
     "verification_tokens", "notification_subscriptions",
 )  # fmt: skip
-VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006"]
+VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
 ROWS = """
 INSERT INTO users VALUES ('u1', 'a@example.org', NULL, 'A', NULL, NULL, 'PRO',
     '2025-01-02 03:04:05.678', '2025-01-02 03:04:05.678');
@@ -60,6 +60,9 @@ def legacy_rows(engine: Engine) -> dict[str, list[str]]:
         "publications": 'id, "contentId", "accountId", platform, status, metrics, "updatedAt"',
         "accounts": 'id, "userId", platform, "platformAccountId", "platformUsername", "accessToken", '
         '"refreshToken", "tokenExpiresAt", status, "connectedAt", "lastSyncAt", metadata',
+        "scheduled_jobs": 'id, "contentId", "accountIds", "scheduledAt", timezone, priority, status, '
+        '"bullJobId", attempts, "maxAttempts", error, "processedAt", "completedAt", "createdAt", '
+        '"updatedAt"',
         "users": 'id, email, "emailVerified", name, image, "passwordHash", "subscriptionTier", '
         '"createdAt", "updatedAt"',
     }

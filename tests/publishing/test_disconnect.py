@@ -24,6 +24,7 @@ from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.platforms.registry import PlatformClients
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.disconnect import Disconnected, Wish, disconnect
+from minitik_dagster.publishing.erasure import erase
 from minitik_dagster.publishing.holds import release_held
 from minitik_dagster.publishing.leaving import Leaver
 from minitik_dagster.publishing.store import Store
@@ -119,6 +120,20 @@ def with_engine(bench: Workbench, act: Callable[[AsyncEngine], Any]) -> Any:
             await engine.dispose()
 
     return asyncio.run(main())
+
+
+def test_an_erased_persons_access_is_withdrawn_at_the_platform_and_then_emptied(
+    workbench: Workbench,
+) -> None:
+    """As any disconnect; what the erasure overwrites is not needed for it."""
+    account = workbench.add_account(Platform.TIKTOK)
+    with Session(workbench.engine) as session, session.begin():
+        erase(session, workbench.user_id, actor="test")
+    assert account_of(workbench, account)["access"] != ""
+    assert work_once(workbench) == 1
+    assert revocations(workbench) == [200]
+    row = account_of(workbench, account)
+    assert (row["status"], row["access"], row["refresh"]) == ("REVOKED", "", None)
 
 
 def test_posts_are_held_and_go_on_after_a_reconnect(workbench: Workbench) -> None:

@@ -14,6 +14,7 @@ from minitik_dagster.db.models import Publication
 from minitik_dagster.db.types import Platform, to_db
 from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.publishing.dead_letter_queries import ACTIVATE_HANDLE
+from minitik_dagster.publishing.disconnect import disconnect
 from minitik_dagster.publishing.due import DISCARD_PATIENCE, waiting
 from minitik_dagster.scheduling.changes import Change, cancel, change
 from minitik_dagster.scheduling.instants import ZonedInstant
@@ -254,6 +255,18 @@ def test_a_discard_that_a_live_dispatcher_will_take_asks_for_none(
         end=to_db(now + window_ends_in) if window_ends_in else None,
     )
     assert discards_waiting(workbench) == counted
+
+
+def test_a_disconnected_account_waits_for_a_dispatcher_for_a_minute_and_then_asks_for_one(
+    workbench: Workbench,
+) -> None:
+    """No post waits: nobody else would come to withdraw the access and empty the tokens."""
+    account = workbench.add_account(YOUTUBE)
+    with Session(workbench.engine) as session, session.begin():
+        disconnect(session, account, posts="hold", actor="test")
+    assert discards_waiting(workbench) == 0
+    age_discards(workbench, DISCARD_PATIENCE)
+    assert discards_waiting(workbench) == 1
 
 
 def test_dispatchers_windows_in_the_outbox_start_no_dispatcher(workbench: Workbench) -> None:

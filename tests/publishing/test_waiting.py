@@ -202,3 +202,58 @@ def _ten_minutes_pass(bench: Workbench, ids: list[str]) -> None:
 
 def _calls(bench: Workbench, operation: str) -> int:
     return sum(call["operation"] == operation for call in bench.sandbox.calls())
+
+
+def begun(bench: Workbench, publication_id: str, times: int, ago: timedelta) -> None:
+    """Sessions of this post whose answers were lost, the last one so long ago."""
+    with bench.engine.begin() as connection:
+        connection.execute(
+            text(
+                """INSERT INTO publication_steps (id, "publicationId", "accountId", platform, name,
+                    attempt, "canPublish", "leaseToken", revision, "startedAt", "policyVersion")
+                SELECT 'lost' || n, p.id, p."accountId", p.platform, 'session', n, false, 0, 0,
+                    (statement_timestamp() AT TIME ZONE 'UTC') - CAST(:ago AS interval), '1'
+                FROM publications p, generate_series(1, :times) AS n WHERE p.id = :id"""
+            ),
+            {"id": publication_id, "times": times, "ago": ago},
+        )
+
+
+@pytest.mark.parametrize(("times", "pause"), [(3, 1), (4, 2), (8, 60)])
+def test_handles_that_are_lost_again_and_again_are_made_after_longer_waits(
+    workbench: Workbench, times: int, pause: int
+) -> None:
+    """An outage ends: the post waits from the last one on, costs no attempt, and then goes out."""
+    account = workbench.add_account(Platform.YOUTUBE)
+    video = workbench.add_video()
+    ids = workbench.schedule(video, [(account, Platform.YOUTUBE)], workbench.now())
+    ago = timedelta(seconds=20)
+    begun(workbench, ids[0], times, ago)
+    before = workbench.now()
+    run_until(workbench, ids, waits)
+    post = told(workbench, video.content_id)
+    assert (post["error"]["code"], post["attempts"]) == ("handle_pause", 0)
+    at = datetime.fromisoformat(post["nextAttemptAt"])
+    wait = timedelta(minutes=pause) - ago
+    assert wait - timedelta(seconds=5) < at - before < wait + timedelta(seconds=30)
+    assert not workbench.public_posts(video)
+    with workbench.engine.begin() as connection:
+        connection.execute(
+            text('UPDATE publication_steps SET "startedAt" = "startedAt" - interval \'1 hour\'')
+        )
+        connection.execute(text('UPDATE publications SET "nextAttemptAt" = "dueAt"'))
+    run_until(workbench, ids, all_at("live"))
+    assert len(workbench.public_posts(video)) == 1
+
+
+def test_handles_that_never_come_end_the_post(workbench: Workbench) -> None:
+    """A fault of ours may not eat the app's daily quota: nine sessions in a day, and no more."""
+    account = workbench.add_account(Platform.YOUTUBE)
+    video = workbench.add_video()
+    ids = workbench.schedule(video, [(account, Platform.YOUTUBE)], workbench.now())
+    begun(workbench, ids[0], 9, timedelta(hours=2))
+    run_until(workbench, ids, all_at("failed"))
+    post = told(workbench, video.content_id)
+    assert post["error"]["code"] == "too_many_handles"
+    assert "begun 9 times" in post["error"]["reason"]
+    assert len(post["steps"]) == 9

@@ -1,14 +1,18 @@
 """What was adopted goes out, once, and not while an old worker could send it too."""
 
+import base64
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import redis
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.servers.sandbox import SandboxServer
@@ -17,6 +21,15 @@ from minitik_dagster.scheduling.adopt import adopt
 from minitik_dagster.settings import Settings
 from tests.publishing.running import all_at, run_until
 from tests.scheduling.legacy import OldSystem, load
+
+OLD_KEY = "cd" * 32
+
+
+def sealed_by_the_old_system(token: str) -> str:
+    """AES-256-GCM as Node's crypto wrote it: base64 of IV, tag and ciphertext, with colons between."""
+    iv = os.urandom(12)
+    both = AESGCM(bytes.fromhex(OLD_KEY)).encrypt(iv, token.encode(), None)
+    return ":".join(base64.b64encode(part).decode() for part in (iv, both[-16:], both[:-16]))
 
 
 @pytest.fixture
@@ -36,6 +49,7 @@ def bench(
         "AWS_ENDPOINT_URL_S3": s3_endpoint,
         "AWS_S3_BUCKET": s3_bucket,
         "ENCRYPTION_KEY": "ab" * 32,
+        "ENCRYPTION_KEY_PREVIOUS": OLD_KEY,
         "MINITIK_HOME": str(tmp_path / "home"),
         "MINITIK_LEASE_SECONDS": "2",
         **sandbox.environment,
@@ -75,6 +89,39 @@ def test_an_old_pending_job_goes_out_once_on_every_platform(
     ]
     assert old.rows("scheduled_jobs")[job]["status"] == "COMPLETED"
     assert old.rows("contents")[video.content_id]["status"] == "PUBLISHED"
+
+
+def test_tokens_that_the_old_system_sealed_are_refreshed_and_publish_at_once(
+    bench: Workbench, redis_url: str
+) -> None:
+    """Under the old key, without a version or an end: ended ones are renewed when the platform says so."""
+    old = OldSystem(bench.engine, bench.user_id, bench.now())
+    accounts = []
+    for platform in Platform:
+        given = bench.sandbox.create_account(platform.value.lower())
+        # Instagram's token renews itself while it lives; the others' have ended.
+        ended = platform is not Platform.INSTAGRAM
+        refresh = given["refreshToken"]
+        accounts.append(
+            old.account(
+                platform.value,
+                platformAccountId=given["platformAccountId"],
+                accessToken=sealed_by_the_old_system("ended" if ended else given["accessToken"]),
+                refreshToken=sealed_by_the_old_system(refresh) if refresh else None,
+            )
+        )
+    video = bench.add_video()
+    old.job(video.content_id, accounts, scheduledAt=bench.now() + timedelta(seconds=4))
+    run_until(bench, adopt_all(bench, redis_url), all_at("live"))
+    assert len(bench.public_posts(video)) == 3
+    stored = old.rows("accounts")
+    for account in accounts:
+        row, alive = stored[account], stored[account]["platform"] == "INSTAGRAM"
+        assert row["status"] == "CONNECTED"
+        assert (row["refreshOutcome"], row["tokenVersion"]) == (
+            (None, None) if alive else ("refreshed", 1)
+        )
+        assert alive or Vault([bytes.fromhex("ab" * 32)]).open(row["accessToken"])
 
 
 def test_nothing_of_the_old_system_is_claimed_before_it_is_adopted(bench: Workbench) -> None:

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from minitik_dagster.api.routers import (
     accounts,
     auth,
+    bulk,
     connections,
     content,
     dead_letters,
@@ -12,6 +13,7 @@ from minitik_dagster.api.routers import (
     events,
     health,
     keys,
+    platform_events,
     platforms,
     publishing,
     queues,
@@ -23,6 +25,7 @@ from minitik_dagster.api.routers import (
 ROUTERS: tuple[APIRouter, ...] = (
     content.router,
     scheduling.router,
+    bulk.router,
     publishing.router,
     dead_letters.router,
     queues.router,
@@ -35,5 +38,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     refreshes.router,
     disconnections.router,
     platforms.router,
+    platform_events.router,
     health.router,
 )

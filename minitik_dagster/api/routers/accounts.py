@@ -29,7 +29,11 @@ class CapabilitiesView(View):
 
 
 class AccountView(View):
-    """A connected account."""
+    """A connected account.
+
+    `lastSyncAt` is when its platform last answered well about it. `probedAt` and `probeOutcome` are of
+    the last daily question who we are to it: `ok`, or what is wrong.
+    """
 
     id: str
     platform: Platform
@@ -40,6 +44,9 @@ class AccountView(View):
     scopes: list[str]
     capabilities: CapabilitiesView
     default_privacy: str | None
+    last_sync_at: Instant | None
+    probed_at: Instant | None
+    probe_outcome: str | None
 
     @classmethod
     def of(cls, facts: AccountFacts) -> Self:

@@ -130,7 +130,7 @@ class JobPublicationView(View):
 
 
 class ScheduledJobView(View):
-    """A scheduled job. `localTime` is its instant as the wall clock of `timezone` shows it."""
+    """A scheduled job. `localTime` is the wall time in `timezone` that was asked for."""
 
     scheduled_job_id: str
     content_id: str
@@ -149,18 +149,20 @@ class ScheduledJobView(View):
             scheduled_job_id=view.job.id,
             content_id=view.job.content_id,
             scheduled_at=view.job.scheduled_at,
-            local_time=view.when.local_text,
+            local_time=view.local_time,
             timezone=view.job.timezone,
             priority=view.job.priority,
             status=view.job.status,
             publications=[JobPublicationView.of(row) for row in view.publications],
+            warnings=[FieldView.of(problem) for problem in view.warnings],
         )
 
     @classmethod
     def created(cls, made: Scheduled) -> Self:
         """Show a job that was just made, with what its creator should know."""
         view = cls.of(JobView(made.job, made.publications))
-        return view.model_copy(update={"warnings": [FieldView.of(w) for w in made.warnings]})
+        told = [FieldView.of(one) for one in made.warnings]
+        return view.model_copy(update={"warnings": [*view.warnings, *told]})
 
 
 class UndoneView(View):
@@ -182,8 +184,9 @@ class ChangedJobView(ScheduledJobView):
     ) -> Self:
         """Show a job, what becomes of its preparation, and what to know of the change."""
         told = [UndoneView.model_validate(item, from_attributes=True) for item in undone]
-        update = {"undone": told, "warnings": [FieldView.of(item) for item in warnings]}
-        return cls.of(view).model_copy(update=update)
+        shown = cls.of(view)
+        more = [FieldView.of(item) for item in warnings]
+        return shown.model_copy(update={"undone": told, "warnings": [*shown.warnings, *more]})
 
 
 class JobPageView(View):

@@ -101,9 +101,11 @@ class Sandbox:
             else:
                 reply = await self._platform(platform, call)
         except DisconnectedError:
+            self.world.witness.see(call, None)
             return
         except BodyTooLargeError:
             reply = json_reply(413, {"error": "the body is too large"})
+        self.world.witness.see(call, reply)
         if reply is None:
             await _cut(scope, receive)
         else:
@@ -166,7 +168,7 @@ class Sandbox:
                 await asyncio.sleep(fault.delayMs / 1000)
             case "revoke":
                 if call.account is not None:
-                    self.world.accounts.revoke(platform.name, call.account)
+                    self.world.withdraw(platform.name, call.account)
             case "stale-read":
                 call.as_of_ms -= fault.delayMs
             case "slow-processing":

@@ -4,6 +4,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from minitik_dagster.local.sandbox import control_events
+from minitik_dagster.local.sandbox.events import EventError, removal_of_post
 from minitik_dagster.local.sandbox.faults import PLATFORMS, FaultError, parse_fault
 from minitik_dagster.local.sandbox.http import Call, JsonObject, Reply, json_reply
 from minitik_dagster.local.sandbox.limits import LimitsError
@@ -32,7 +34,7 @@ async def answer(world: World, call: Call) -> Reply:
         return json_reply(404, {"error": f"no such control; there are: {known}"})
     try:
         return await handler(world, call)
-    except (ControlError, FaultError, LimitsError) as problem:
+    except (ControlError, EventError, FaultError, LimitsError) as problem:
         return json_reply(400, {"error": str(problem)})
 
 
@@ -148,7 +150,8 @@ async def _options(world: World, call: Call) -> Reply:
 async def _remove_post(world: World, call: Call) -> Reply:
     """Take a public post away, as its creator or the platform's moderators do."""
     platform, identity = call.query.get("platform", ""), call.query.get("id", "")
-    if world.posts.find(platform, identity) is None:
+    post = world.posts.find(platform, identity)
+    if post is None:
         raise ControlError(f"platform and id must name a post; got {platform!r} and {identity!r}")
     with world.store.transaction():
         world.posts.remove(platform, identity, world.clock.now_ms())
@@ -158,6 +161,8 @@ async def _remove_post(world: World, call: Call) -> Reply:
                 world.clock.now_ms(),
                 identity,
             )
+    if platform == "tiktok":
+        world.announce(removal_of_post(post["account"], post["handle"], identity))
     return Reply(204)
 
 
@@ -185,6 +190,11 @@ async def _calls(world: World, call: Call) -> Reply:
             ]
         },
     )
+
+
+async def _secrets(world: World, _call: Call) -> Reply:
+    """Everything secret that the platforms gave out or were shown: a test searches for it elsewhere."""
+    return json_reply(200, {"secrets": world.witness.told()}, (("Cache-Control", "no-store"),))
 
 
 async def _forget_calls(world: World, _call: Call) -> Reply:
@@ -233,6 +243,7 @@ async def _now(world: World, _call: Call) -> Reply:
 
 
 _ROUTES: Final[dict[tuple[str, str], Callable[[World, Call], Awaitable[Reply]]]] = {
+    **control_events.ROUTES,
     ("GET", "/health"): _health,
     ("POST", "/accounts"): _create_account,
     ("GET", "/accounts"): _list_accounts,
@@ -241,6 +252,7 @@ _ROUTES: Final[dict[tuple[str, str], Callable[[World, Call], Awaitable[Reply]]]]
     ("GET", "/options"): _options,
     ("GET", "/calls"): _calls,
     ("DELETE", "/calls"): _forget_calls,
+    ("GET", "/secrets"): _secrets,
     ("GET", "/limits"): _limits,
     ("PUT", "/limits"): _change_limits,
     ("DELETE", "/limits"): _reset_limits,

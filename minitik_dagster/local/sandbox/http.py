@@ -91,6 +91,10 @@ class Call:
             self._body = b"".join(pieces)
         return self._body
 
+    def read_so_far(self) -> bytes:
+        """Return the body where it has been read whole, else nothing."""
+        return self._body or b""
+
     def replace_body(self, body: bytes) -> None:
         """Hold the body in memory, for an effect that is applied after the connection is gone."""
         self._body = body

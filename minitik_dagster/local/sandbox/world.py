@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from minitik_dagster.local.sandbox.accounts import Accounts
 from minitik_dagster.local.sandbox.clock import SandboxClock
+from minitik_dagster.local.sandbox.events import EventSender, Order
 from minitik_dagster.local.sandbox.faults import FaultBook
 from minitik_dagster.local.sandbox.fetch import Fetcher
 from minitik_dagster.local.sandbox.limits import Limits
 from minitik_dagster.local.sandbox.posts import Posts
 from minitik_dagster.local.sandbox.store import Store
+from minitik_dagster.local.sandbox.witness import Witness
 
 _CALLS_KEPT: Final = 200_000
 
@@ -47,7 +49,9 @@ class World:
     posts: Posts
     faults: FaultBook
     fetcher: Fetcher
+    events: EventSender
     calls: deque[RecordedCall] = field(default_factory=lambda: deque(maxlen=_CALLS_KEPT))
+    witness: Witness = field(default_factory=Witness)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -55,6 +59,18 @@ class World:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def announce(self, order: Order, at_ms: int | None = None) -> None:
+        """Let TikTok send an event of what happened, where a webhook is configured; None: now."""
+        webhook = self.events.webhook
+        if webhook is not None and webhook.automatic:
+            self.spawn(self.events.send_at(webhook, order, at_ms or self.clock.now_ms()))
+
+    def withdraw(self, platform: str, account: str, reason: int = 1) -> None:
+        """End the app's access to an account; TikTok tells of it, with its number for the reason."""
+        self.accounts.revoke(platform, account)
+        if platform == "tiktok":
+            self.announce(Order("authorization.removed", account, {"reason": reason}))
 
     def advance(self, milliseconds: int) -> None:
         """Put the clock forward, and remember it over a restart."""
@@ -67,6 +83,7 @@ class World:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.fetcher.close()
+        await self.events.close()
         self.store.close()
 
 
@@ -83,4 +100,5 @@ def open_world(path: Path | str) -> World:
         posts=Posts(store),
         faults=FaultBook(store),
         fetcher=Fetcher(),
+        events=EventSender(store, clock),
     )

@@ -62,13 +62,16 @@ class PostgresServer(EmbeddedServer):
         return f"postgresql://{SUPERUSER}:{self._password}@{LOOPBACK}:{self.port}/{database}"
 
     def create_database(self, name: str, *, template: str = "template1") -> bool:
-        """Make a database from a template; return False when it was there already."""
+        """Make a database from a template; return False when it was there already.
+
+        The template's files are copied, not written block by block through the log: half the time.
+        """
         with psycopg.connect(self.url, autocommit=True) as connection:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
             if found.fetchone() is not None:
                 return False
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
                     sql.Identifier(name), sql.Identifier(template)
                 )
             )
@@ -163,6 +166,7 @@ class PostgresServer(EmbeddedServer):
             "shared_buffers": "128MB",
             # On a small machine I/O workers cost more than they bring: five times slower copies.
             "io_method": "sync",
+            "file_copy_method": "clone",
             "timezone": self._time_zone,
             "log_timezone": "UTC",
             "fsync": "on" if self._durable else "off",

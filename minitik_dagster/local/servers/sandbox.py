@@ -58,10 +58,31 @@ class SandboxServer(EmbeddedServer):
         """The requests the platforms have seen since the last reset, oldest first."""
         return list(self.call("GET", "/_sandbox/calls")["calls"])
 
+    def secrets(self) -> list[dict[str, str]]:
+        """Tokens, codes, verifiers and upload keys that were given out or shown: `kind, value`."""
+        return list(self.call("GET", "/_sandbox/secrets")["secrets"])
+
     def create_account(self, platform: str, **details: object) -> dict[str, Any]:
         """Make a connected account on a platform (lower case); returns its ids and tokens."""
         answer = self.call("POST", "/_sandbox/accounts", {"platform": platform, **details})
         return dict(answer)
+
+    def send_events_to(self, url: str, **how: object) -> None:
+        """Have TikTok's signed events sent to a loopback URL, with lies as asked (events.Webhook)."""
+        self.call("PUT", "/_sandbox/webhook", {"url": url, **how})
+
+    def send_event(self, event: str, account: str, **how: object) -> list[dict[str, Any]]:
+        """Send one event of TikTok's now (events.Order); returns what each copy was answered."""
+        order = {"event": event, "account": account, **how}
+        return list(self.call("POST", "/_sandbox/events", order)["deliveries"])
+
+    def deliveries(self) -> list[dict[str, Any]]:
+        """What was sent to the callback URL and how it was answered, oldest first."""
+        return list(self.call("GET", "/_sandbox/events")["deliveries"])
+
+    def revoke(self, platform: str, account: str) -> None:
+        """Withdraw the app's access to an account, as the person does in the platform's own app."""
+        self.call("POST", "/_sandbox/revoke", {"platform": platform, "account": account})
 
     def add_fault(self, **fault: object) -> None:
         """Let the next matching calls go wrong: `platform, operation, kind, count, …`."""
@@ -72,10 +93,11 @@ class SandboxServer(EmbeddedServer):
         self.call("PUT", "/_sandbox/limits", limits)
 
     def reset(self) -> None:
-        """Forget faults, changed limits and the call list; accounts and posts stay (tests make their own)."""
+        """Forget faults, changed limits, the call list and the webhook; accounts and posts stay."""
         self.call("DELETE", "/_sandbox/faults")
         self.call("DELETE", "/_sandbox/limits")
         self.call("DELETE", "/_sandbox/calls")
+        self.call("DELETE", "/_sandbox/webhook")
 
     def _child_process(self) -> ChildProcess:
         return ChildProcess(

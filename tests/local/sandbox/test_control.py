@@ -153,6 +153,35 @@ def test_the_call_list_shows_what_was_asked_without_secrets(
     assert len(sandbox.control("GET", "/calls?operation=upload")["calls"]) == 1
 
 
+def test_the_witness_tells_what_was_given_out_and_shown(
+    sandbox: SandboxProcess, media: MediaServer
+) -> None:
+    """Tokens, upload keys, app secrets and a video's signed address, each with its kind; no ids, no codes."""
+    tiktok = TikTokApp(sandbox, sandbox.account("tiktok"))
+    instagram = InstagramApp(sandbox, sandbox.account("instagram"))
+    _, url = tiktok.opened()
+    uri = YouTubeApp(sandbox, sandbox.account("youtube")).session()
+    form = {"client_key": "an-app-of-ours-2026", "client_secret": "s3cret-of-our-app-2026",
+            "grant_type": "refresh_token", "refresh_token": tiktok.account.refresh}  # fmt: skip
+    renewed = sandbox.http.post(tiktok.root + "oauth/token/", data=form).json()
+    signed = f"https://127.0.0.1:1/v.mp4?X-Amz-Signature={'9a' * 32}&X-Amz-Date=20261124T000000Z"
+    instagram.post("me/media", video_url=signed, media_type="REELS")
+    told = {item["value"]: item["kind"] for item in sandbox.control("GET", "/secrets")["secrets"]}
+    assert (
+        told.items()
+        >= {
+            tiktok.account.access: "access token",
+            tiktok.account.refresh: "refresh token",
+            renewed["refresh_token"]: "refresh token",
+            "s3cret-of-our-app-2026": "client secret",
+            url.partition("upload_token=")[2]: "upload URL",
+            uri.partition("upload_id=")[2]: "session URI",
+            "9a" * 32: "presigned URL",
+        }.items()
+    )
+    assert not told.keys() & {tiktok.account.id, "an-app-of-ours-2026", "20261124T000000Z"}
+
+
 def test_a_restart_forgets_nothing_that_was_accepted(tmp_path: Path, media: MediaServer) -> None:
     """Posts, handles, tokens, limits, faults and the clock live in one private file."""
     sandbox = SandboxProcess(tmp_path / "state.db")

@@ -91,5 +91,5 @@ class TikTokOAuth:
         token = self._world.accounts.token("tiktok", form.get("token"))
         if token is None or token.kind != "access" or not token.live(call.now_ms):
             return oauth_error("invalid_request", "The token is not valid.")
-        self._world.accounts.revoke("tiktok", token.account)
+        self._world.withdraw("tiktok", token.account, reason=5)
         return json_reply(200, {})

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from minitik_dagster.local.sandbox.accounts import digits
+from minitik_dagster.local.sandbox.events import events_of_post
 from minitik_dagster.local.sandbox.fetch import Fetched, fetchable
 from minitik_dagster.local.sandbox.http import Call, JsonObject, Reply
 from minitik_dagster.local.sandbox.posts import NewPost
@@ -48,6 +49,7 @@ def complete(world: World, row: Row, size: int, sha256: str) -> None:
             size, size, now, post_id, row["publish_id"],
         )  # fmt: skip
         if post_id is None:
+            _tell(world, row, now, row["fail_reason"])
             return
         public = row["privacy"] == PUBLIC
         moderated = row["processing_ms"] + world.limits.number("tiktok", "moderationMs")
@@ -66,6 +68,30 @@ def complete(world: World, row: Row, size: int, sha256: str) -> None:
                 public=public,
             )
         )
+    _tell(world, row, now, None, post_id, now + moderated if public else None)
+
+
+def _tell(
+    world: World,
+    row: Row,
+    completed_at: int,
+    fail_reason: str | None,
+    post_id: str | None = None,
+    public_at: int | None = None,
+) -> None:
+    """Announce what will become of a post whose bytes are there, or which has failed."""
+    webhook = world.events.webhook
+    if webhook is None:
+        return
+    for order, at_ms in events_of_post(
+        webhook,
+        row,
+        ends_at=completed_at + row["processing_ms"],
+        fail_reason=fail_reason,
+        post_id=post_id,
+        public_at=public_at,
+    ):
+        world.announce(order, at_ms)
 
 
 class TikTokPublishing:
@@ -239,23 +265,25 @@ class TikTokPublishing:
         if isinstance(got, Fetched):
             complete(self._world, row, got.bytes, got.sha256)
         else:
-            self._fail(publish_id, "video_pull_failed")
+            self._fail(row, "video_pull_failed")
 
-    def _fail(self, publish_id: str, reason: str) -> None:
+    def _fail(self, row: Row, reason: str) -> None:
+        now = self._world.clock.now_ms()
         self._world.store.run(
             "UPDATE tiktok_posts SET completed_at = ?, fail_reason = ? WHERE publish_id = ?",
-            self._world.clock.now_ms(),
+            now,
             reason,
-            publish_id,
+            row["publish_id"],
         )
+        _tell(self._world, row, now, reason)
 
     def resume_pulls(self) -> None:
         """Fail the downloads that a restart has cut off: their publish_id is retryable."""
         for row in self._world.store.all(
-            "SELECT publish_id FROM tiktok_posts WHERE source = 'PULL_FROM_URL' "
+            "SELECT * FROM tiktok_posts WHERE source = 'PULL_FROM_URL' "
             "AND completed_at IS NULL AND cancelled_at IS NULL"
         ):
-            self._fail(row["publish_id"], "video_pull_failed")
+            self._fail(row, "video_pull_failed")
 
     async def _named_post(
         self, call: Call, then: Callable[[Call, Row], Awaitable[Reply]], operation: str

@@ -56,16 +56,8 @@ FORGET_MEDIA = (
     """,
 )
 
-# Until accounts have a disconnecting of their own that also revokes at the platform.
-CUT_OFF = f"""
-UPDATE accounts SET status = 'REVOKED', "accessToken" = '', "refreshToken" = NULL,
-    "tokenExpiresAt" = NULL, "tokenVersion" = COALESCE("tokenVersion", 0) + 1,
-    "disconnectedAt" = COALESCE("disconnectedAt", {_NOW})
-WHERE id = ANY(:ids)
-"""
-
 ACCOUNTS = """
-SELECT id FROM accounts WHERE "userId" = :user_id ORDER BY id FOR UPDATE
+SELECT id FROM accounts WHERE "userId" = :user_id ORDER BY id
 """
 
 # Ids and states stay, what a person wrote or is called goes. In the order of their locks elsewhere:
@@ -96,7 +88,8 @@ ERASE = (
     """
     DELETE FROM outbox WHERE "doneAt" IS NULL
         AND (payload ->> 'userId' = :user_id OR lower(payload ->> 'email') = lower(:email))
-        AND kind IN ('sign_in.link','account.disconnected','account.expires_soon')
+        AND kind IN ('sign_in.link','account.disconnected','account.expires_soon',
+            'account.unhealthy')
     """,
     f"""
     UPDATE users SET email = 'deleted+' || id || '@deleted.invalid', name = NULL, image = NULL,

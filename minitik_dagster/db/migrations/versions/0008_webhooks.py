@@ -1,12 +1,12 @@
 """What happened, told to programs: events, webhooks, their deliveries and each attempt. Additive.
 
-Revision ID: 0006
+Revision ID: 0008
 """
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

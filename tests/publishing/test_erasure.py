@@ -15,7 +15,7 @@ from minitik_dagster.db.engine import make_engine
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import DependencyDownError, NotFoundError, StateConflictError
 from minitik_dagster.notifications.events import CONTENT_READY, tell
-from minitik_dagster.scheduling.erasure import delete_media, erase, plan_erasure
+from minitik_dagster.publishing.erasure import delete_media, erase, plan_erasure
 from minitik_dagster.scheduling.instants import ZonedInstant
 from minitik_dagster.scheduling.rules import Wish
 from minitik_dagster.scheduling.schedule import schedule
@@ -94,7 +94,7 @@ def _erase(engine: Engine, user_id: str) -> Any:
 def test_a_person_is_nowhere_any_more_and_their_posts_stay_as_ids(
     engine: Engine, scene: Scene, person: Person
 ) -> None:
-    """No row of any table holds the address, a name, a token or a text of theirs."""
+    """No row of any table holds the address, a name or a text of theirs; the accounts are on their way out."""
     other = scene.person()
     kept = scene.account(other)
     key = person.headers["Authorization"].removeprefix("Bearer ")
@@ -109,8 +109,10 @@ def test_a_person_is_nowhere_any_more_and_their_posts_stay_as_ids(
     assert user["email"] == f"deleted+{person.id}@deleted.invalid"
     assert user["deletedAt"] is not None
     [account] = scene.rows('SELECT * FROM accounts WHERE "userId" = :id', id=person.id)
-    assert (account["accessToken"], account["refreshToken"]) == ("", None)
     assert account["status"] == "REVOKED"
+    assert account["disconnectedAt"] is not None
+    [leave] = scene.rows("SELECT payload FROM outbox WHERE kind = 'leave_account'")
+    assert leave["payload"]["accountId"] == account["id"], "withdrawn there, then emptied here"
     [post] = scene.rows("SELECT * FROM publications")
     assert [{"id": post["id"]}] == before
     assert (post["stage"], post["errorCode"]) == ("cancelled", "cancelled")

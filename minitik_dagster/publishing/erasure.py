@@ -1,8 +1,10 @@
 """Erasing a person: what they wrote and are called goes, a tombstone and the history's ids stay.
 
-One transaction cancels what waits, cuts the accounts off and overwrites the person; it is refused while
-one of their posts is being sent or settled. The media in the object store goes after that commit, object
-by object: what could not be deleted stays named in its row, and erasing again goes on there.
+One transaction cancels what waits, disconnects the accounts and overwrites the person; it is refused
+while one of their posts is being sent or settled. The accounts' tokens, sealed, outlive it until the
+dispatchers have withdrawn our access with them (publishing/leaving.py), a day at most. The media in the
+object store goes after that commit, object by object: what could not be deleted stays named in its row,
+and erasing again goes on there.
 """
 
 import json
@@ -14,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from minitik_dagster.errors import MinitikError, NotFoundError, StateConflictError
 from minitik_dagster.ids import new_id
-from minitik_dagster.scheduling import erasure_queries as queries
+from minitik_dagster.publishing import erasure_queries as queries
+from minitik_dagster.publishing.disconnect import disconnect
 from minitik_dagster.scheduling.changes import cancel
 
 
@@ -63,7 +66,8 @@ def erase(session: Session, user_id: str, *, actor: str) -> Erasure:
     email = session.execute(text(queries.LOCK_USER), values).mappings().one()["email"]
     for job_id in session.execute(text(queries.OPEN_JOBS), values).scalars().all():
         cancel(session, None, job_id)
-    _disconnect_all(session, user_id)
+    for account_id in session.execute(text(queries.ACCOUNTS), values).scalars().all():
+        disconnect(session, account_id, posts="cancel", actor=actor)
     for statement in queries.ERASE:
         session.execute(text(statement), {"email": email, **values})
     session.execute(
@@ -72,15 +76,6 @@ def erase(session: Session, user_id: str, *, actor: str) -> Erasure:
     )
     session.expire_all()
     return planned
-
-
-def _disconnect_all(session: Session, user_id: str) -> None:
-    """Cut the person's accounts off: no token is left here.
-
-    The one place to put accounts' own disconnecting, which revokes at the platforms as well.
-    """
-    ids = session.execute(text(queries.ACCOUNTS), {"user_id": user_id}).scalars().all()
-    session.execute(text(queries.CUT_OFF), {"ids": list(ids)})
 
 
 def delete_media(engine: Engine, user_id: str, delete: Callable[[str], None]) -> tuple[str, ...]:
