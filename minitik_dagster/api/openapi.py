@@ -36,7 +36,7 @@ class Problem(BaseModel):
 
 
 _PROBLEM_REF: Final = {"$ref": "#/components/schemas/Problem"}
-_COMMON: Final = (400, 401, 403, 500, 503)
+_COMMON: Final = (400, 401, 403, 429, 500, 503)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
