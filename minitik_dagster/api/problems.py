@@ -150,9 +150,13 @@ def _answer(
         errors=errors,
         more=more,
     )
-    # What was refused may be granted at the next try, and a callback's URL is nobody's to keep.
-    kept_out = {"Cache-Control": "no-store", **(headers or {})}
-    return JSONResponse(body, kind.status, headers=kept_out, media_type=MEDIA_TYPE)
+    return _kept_by_no_cache(body, headers or {})
+
+
+def _kept_by_no_cache(body: Mapping[str, Any], headers: Mapping[str, str]) -> JSONResponse:
+    """Answer with a problem: what was refused may be granted at the next try."""
+    kept_out = {"Cache-Control": "no-store", **headers}
+    return JSONResponse(body, body["status"], headers=kept_out, media_type=MEDIA_TYPE)
 
 
 def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
@@ -166,7 +170,7 @@ def _detail_of(error: MinitikError, problems: Sequence[FieldProblem]) -> str:
 async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MinitikError)
     body, headers = problem_of(error, instance=request.url.path, request_id=request_id_of(request))
-    return JSONResponse(body, body["status"], headers=headers, media_type=MEDIA_TYPE)
+    return _kept_by_no_cache(body, headers)
 
 
 def problem_of(
