@@ -1,4 +1,4 @@
-"""The one way out to a URL that a user gave: covers now, webhook targets and push endpoints as they come.
+"""The one way out to a URL that a user gave: covers, webhook targets, push endpoints as they come.
 
 https only, global addresses only, the connection goes to the very address that was checked (a second
 DNS answer changes nothing), no redirects, a cap on bytes and on time. In a database stamped `sandbox`
@@ -118,10 +118,12 @@ class Outbound:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
+        cut: bool = False,
     ) -> Fetched:
         """Send one request and return its answer, whatever its status but a redirect.
 
-        `max_bytes` bounds the answer's body, `seconds` the whole of it, the name's resolution included.
+        `max_bytes` bounds the answer's body, `seconds` the whole of it, the name's resolution included;
+        with `cut` no more than those bytes are read of a longer body, and it is an answer all the same.
         Raises OutboundRefusedError (also for a redirect and for more bytes) and OutboundFailedError.
         """
         where = _where(url)
@@ -129,7 +131,7 @@ class Outbound:
             async with asyncio.timeout(seconds):
                 target = await self.check_url(url)
                 async with self._open(target, method, headers or {}, content) as response:
-                    return await _read(response, where, max_bytes)
+                    return await _read(response, where, max_bytes, cut=cut)
         except TimeoutError:
             raise OutboundFailedError(where, f"did not answer within {seconds:g} s") from None
         except (httpx2.TransportError, OSError):
@@ -190,22 +192,24 @@ class Outbound:
                 return
 
 
-async def _read(response: httpx2.Response, where: str, max_bytes: int) -> Fetched:
+async def _read(response: httpx2.Response, where: str, max_bytes: int, *, cut: bool) -> Fetched:
     if 300 <= response.status_code < 400:
         raise OutboundRefusedError(where, "answers with a redirect, which is not followed")
     too_long = OutboundRefusedError(where, f"answers with more than {max_bytes:,} bytes")
     length = response.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length) > max_bytes:
+    if not cut and length.isascii() and length.isdigit() and int(length) > max_bytes:
         raise too_long
     pieces, size = [], 0
     # Raw: what is counted is what came, whatever it would unpack to.
     async for piece in response.aiter_raw():
         size += len(piece)
-        if size > max_bytes:
-            raise too_long
         pieces.append(piece)
+        if size > max_bytes:
+            if not cut:
+                raise too_long
+            break
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Fetched(response.status_code, headers, b"".join(pieces))
+    return Fetched(response.status_code, headers, b"".join(pieces)[:max_bytes])
 
 
 @lru_cache(maxsize=1)

@@ -139,6 +139,7 @@ class Settings(BaseSettings):
     minitik_tiktok_init_per_minute: int = Field(default=3, ge=1)
     minitik_refreshes_at_once: int = Field(default=16, ge=1, le=200)
     minitik_refresh_min_seconds: float = Field(default=60.0, ge=0, le=3600)
+    minitik_api_requests_per_minute: int = Field(default=600, ge=0)
     minitik_log_format: Literal["json", "human"] = "json"
     minitik_limits: Annotated[dict[LimitName, PositiveInt], NoDecode] = Field(default_factory=dict)
 

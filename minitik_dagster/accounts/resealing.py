@@ -63,6 +63,7 @@ SEALED_COLUMNS: Final = (
     SealedColumn("accounts", "refreshToken"),
     SealedColumn("handles", "sealed"),
     SealedColumn("oauth_states", "codeVerifier"),
+    SealedColumn("webhooks", "secret"),
     SealedColumn("outbox", "payload", path="token", kind=SIGN_IN_LINK),
 )
 

@@ -15,6 +15,7 @@ USER_SCOPES: Final = (
     "analytics:read",
     "accounts:read",
     "accounts:write",
+    "webhooks",
 )
 SCOPES: Final = (*USER_SCOPES, ADMIN_SCOPE)
 # Names that keys made by 0.1 carry: they keep their meaning and may still be asked for.

@@ -1,5 +1,6 @@
 """The SQL of tokens: read, refresh under the row lock, withdraw, and find what is due."""
 
+from minitik_dagster.notifications.event_queries import recorded
 from minitik_dagster.notifications.notices import ACCOUNT_DISCONNECTED
 
 NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
@@ -49,15 +50,17 @@ WITH withdrawn AS (
         "refreshNextAt" = NULL, "refreshOutcome" = :code
     WHERE id = :account_id AND status = 'CONNECTED'
     RETURNING id, "userId", platform
-)
-INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt")
-SELECT :notice_id, '{ACCOUNT_DISCONNECTED}', jsonb_build_object(
-        'userId', w."userId", 'accountId', w.id, 'platform', lower(CAST(w.platform AS text)),
+), facts AS (
+    SELECT w."userId" AS user_id, '{ACCOUNT_DISCONNECTED}' AS type, jsonb_build_object(
+        'accountId', w.id, 'platform', lower(CAST(w.platform AS text)),
         'status', CAST(:status AS text), 'reason', CAST(:reason AS text), 'heldPosts', (
             SELECT count(*) FROM publications p WHERE p."accountId" = w.id
-            AND p.stage IN {WAITING})),
-    {NOW}, 0, {NOW}
-FROM withdrawn w
+            AND p.stage IN {WAITING})) AS data
+    FROM withdrawn w
+), {recorded("facts")}
+INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt")
+SELECT :notice_id, type, data || jsonb_build_object('userId', user_id), {NOW}, 0, {NOW}
+FROM facts
 """
 
 # What a present token must still serve: from 30 minutes before its end on, or before the end of the

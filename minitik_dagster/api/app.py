@@ -8,11 +8,15 @@ from fastapi import FastAPI
 from minitik_dagster import __version__
 from minitik_dagster.api.alarm import AlarmWatch
 from minitik_dagster.api.boundary import RequestBoundary, allowed_hosts
+from minitik_dagster.api.exit import server_exit
 from minitik_dagster.api.notices import NoticePost
 from minitik_dagster.api.openapi import install_openapi, name_operations
 from minitik_dagster.api.problems import install_handlers
-from minitik_dagster.api.routers import ROUTERS
+from minitik_dagster.api.routers import ROUTERS, webhooks
+from minitik_dagster.api.schemas.webhooks import ChangedMessage
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.api.streams import EventHub
+from minitik_dagster.api.webhook_post import WebhookPost
 from minitik_dagster.logs import configure_logging
 from minitik_dagster.settings import Settings, load_settings
 
@@ -28,7 +32,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     watch = AlarmWatch(app.state.minitik)
     watch.start()
     app.state.notices.start()
+    post = WebhookPost(app.state.minitik)
+    post.start()
+    exiting = getattr(app.state, "exiting", None) or server_exit()
+    app.state.events = EventHub(app.state.minitik.settings, exiting)
     yield
+    await app.state.events.close()
+    post.stop()
     watch.stop()
     app.state.notices.stop()
     app.state.minitik.close()
@@ -51,8 +61,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.notices = NoticePost(app.state.minitik)
     app.add_middleware(RequestBoundary, hosts=allowed_hosts(settings.nextauth_url))
     install_handlers(app)
-    install_openapi(app)
-    name_operations(ROUTERS)
+    install_openapi(app, webhooks.sent, [ChangedMessage])
+    name_operations((*ROUTERS, webhooks.sent))
     for router in ROUTERS:
         app.include_router(router)
     return app

@@ -7,6 +7,7 @@ something must come from our own pages: their Origin is that of NEXTAUTH_URL.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import Depends, Request, Security
@@ -17,8 +18,9 @@ from minitik_dagster.accounts.api_keys import KeyOwner, owner_of
 from minitik_dagster.accounts.scopes import ADMIN_SCOPE, USER_SCOPES, expanded
 from minitik_dagster.accounts.sessions import SignedIn, signed_in
 from minitik_dagster.api.browser import COOKIE, SAFE_METHODS, cookie_name, is_own_origin
-from minitik_dagster.api.dependencies import EngineDep, SettingsDep
-from minitik_dagster.errors import MinitikError
+from minitik_dagster.api.dependencies import EngineDep, SettingsDep, StateDep
+from minitik_dagster.api.state import ApiState
+from minitik_dagster.errors import MinitikError, TooManyAttemptsError
 from minitik_dagster.settings import Settings
 
 _BEARER: Final = HTTPBearer(
@@ -88,6 +90,7 @@ def _present(
     _documented: Annotated[str | None, Security(_COOKIE)],
     engine: EngineDep,
     settings: SettingsDep,
+    state: StateDep,
 ) -> Caller | None:
     # A transaction of its own, ended at once: an endpoint that waits on S3 holds no connection.
     if credentials is not None:
@@ -97,6 +100,7 @@ def _present(
             raise CredentialsError(
                 "the API key is unknown, expired or revoked; make one with: minitik keys create"
             )
+        _count(request, state, owner.key_id)
         return _caller_of_key(owner, settings)
     token = request.cookies.get(cookie_name(settings))
     if not token or request.headers.get("authorization"):
@@ -105,9 +109,23 @@ def _present(
         person = signed_in(session, token)
     if person is None:
         raise CredentialsError("the session has ended; sign in again: /signin")
+    _count(request, state, person.session_id)
     if request.method not in SAFE_METHODS:
         require_own_origin(request, settings)
     return _caller_of_session(person, settings)
+
+
+def _count(request: Request, state: ApiState, subject: str) -> None:
+    """Count a request of a key or session; the boundary puts the figures on the answer."""
+    if state.request_rate is None:
+        return
+    taken = state.request_rate.take(subject)
+    request.state.rate = taken
+    if not taken.allowed:
+        raise TooManyAttemptsError(
+            f"{taken.limit} requests a minute are used up; wait and try again",
+            retry_after=timedelta(seconds=taken.seconds),
+        )
 
 
 def require_own_origin(request: Request, settings: Settings) -> None:

@@ -23,6 +23,7 @@ from minitik_dagster.api.problems import (
     problem_body,
 )
 from minitik_dagster.ids import new_id
+from minitik_dagster.resilience.request_rate import Taken
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -61,7 +62,10 @@ class RequestBoundary:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                told = MutableHeaders(scope=message)
+                told[REQUEST_ID_HEADER] = request_id
+                if isinstance(rate := scope["state"].get("rate"), Taken):
+                    told.update(rate.headers())
             await send(message)
 
         if (refusal := self._refusal(headers)) is not None:

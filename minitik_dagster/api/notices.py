@@ -13,6 +13,7 @@ from minitik_dagster.accounts.sessions import forget_sessions
 from minitik_dagster.accounts.sign_in import forget_links
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.notifications.events import forget_events
 from minitik_dagster.notifications.sender import NoticeSender
 
 _log = structlog.get_logger(__name__)
@@ -23,7 +24,7 @@ _SWEEPS_BETWEEN_CLEANING: Final = 720  # an hour
 class NoticePost:
     """Sends what lies in the outbox in a thread of its own; `wake` makes it look at once.
 
-    What has ended (links, sessions, counted attempts) is deleted there each hour.
+    What has ended (links, sessions, counted attempts, events) is deleted there each hour.
     """
 
     def __init__(self, state: ApiState, every: timedelta | None = None) -> None:
@@ -81,3 +82,7 @@ class NoticePost:
             forget_attempts(session)
             forget_links(session)
             forget_sessions(session)
+        forgotten = 1
+        while forgotten and not self._ending:
+            with Session(self._state.engine) as session, session.begin():
+                forgotten = forget_events(session)

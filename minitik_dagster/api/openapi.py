@@ -37,7 +37,7 @@ class Problem(BaseModel):
 
 
 _PROBLEM_REF: Final = {"$ref": "#/components/schemas/Problem"}
-_COMMON: Final = (400, 401, 403, 500, 503)
+_COMMON: Final = (400, 401, 403, 429, 500, 503)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -67,27 +67,36 @@ def name_operations(routers: Iterable[APIRouter]) -> None:
                 route.operation_id = f"{route.name}_alias{count}" if count else route.name
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Make `app.openapi()` build our document once."""
+def install_openapi(app: FastAPI, sent: APIRouter, also: Iterable[type[BaseModel]] = ()) -> None:
+    """Make `app.openapi()` build our document once.
+
+    `sent` are the messages that webhooks are sent (the document's `webhooks`), `also` further models.
+    """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, sent, also)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI documents this as the way
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, sent: APIRouter, also: Iterable[type[BaseModel]]) -> dict[str, Any]:
     built = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        webhooks=sent.routes,
     )
     schemas = built.setdefault("components", {}).setdefault("schemas", {})
     template = "#/components/schemas/{model}"
-    schema = Problem.model_json_schema(ref_template=template)
-    schemas |= schema.pop("$defs", {})
-    schemas["Problem"] = schema
-    for path in built["paths"].values():
+    models: tuple[type[BaseModel], ...] = (Problem, *also)
+    for model in models:
+        schema = model.model_json_schema(ref_template=template)
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    for path in (*built["paths"].values(), *built["webhooks"].values()):
         for operation in path.values():
             _drop_fastapi_422(operation)
             add_links(operation)

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.errors import ConfigurationError, DependencyDownError
 from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.resilience.request_rate import RequestRate
 from minitik_dagster.settings import Settings
 
 # Endpoints run on Starlette's 40 threads; each holds one connection for one short transaction.
@@ -34,8 +35,18 @@ class ApiState:
         except ConfigurationError as error:
             raise DependencyDownError("s3", str(error)) from None
 
+    @cached_property
+    def request_rate(self) -> RequestRate | None:
+        """What counts requests; None where none are counted."""
+        limit = self.settings.minitik_api_requests_per_minute
+        url = self.settings.redis_url
+        return RequestRate(url.get_secret_value() if url else None, limit) if limit else None
+
     def close(self) -> None:
         """Close what was opened."""
+        rate = self.__dict__.pop("request_rate", None)
+        if rate is not None:
+            rate.close()
         engine = self.__dict__.pop("engine", None)
         if engine is not None:
             engine.dispose()

@@ -156,11 +156,17 @@ def require_schema(connection: Connection) -> None:
         )
 
 
-def require_world(connection: Connection, world: str) -> None:
-    """Refuse a database stamped for other platform hosts than the ones configured."""
+def stamped_world(connection: Connection) -> str | None:
+    """Return what the database is stamped for, `live` or `sandbox`; None before it is."""
     stamp = connection.execute(
         text("SELECT value #>> '{}' FROM settings WHERE key = 'world'")
     ).scalar_one_or_none()
+    return None if stamp is None else str(stamp)
+
+
+def require_world(connection: Connection, world: str) -> None:
+    """Refuse a database stamped for other platform hosts than the ones configured."""
+    stamp = stamped_world(connection)
     if stamp != world:
         raise SchemaVersionError(
             f"the database is stamped {stamp or 'for no platforms yet'}, but the platform hosts "

@@ -7,7 +7,7 @@ on: every row says what it holds (CURRENT_TIMESTAMP would follow the connection'
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Identity, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -283,3 +283,76 @@ class SettingRow(Base):
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[Any] = mapped_column(JSONB, nullable=False)
     updated_at: Mapped[datetime] = mapped_column("updatedAt", UtcTimestamp)
+
+
+class Event(Base):
+    """Something that happened to a user's posts, accounts or contents; kept for a day."""
+
+    __tablename__ = "events"
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    user_id: Mapped[str] = mapped_column("userId", Text)
+    type: Mapped[str] = mapped_column(Text)
+    data: Mapped[Any] = mapped_column(JSONB, nullable=False)
+    at: Mapped[datetime] = mapped_column(UtcTimestamp)
+    xact: Mapped[int] = mapped_column(BigInteger)
+
+
+class Webhook(Base):
+    """Where a user's events are sent; the secret is sealed."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    user_id: Mapped[str] = mapped_column("userId", Text)
+    url: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    events: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    secret: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column("createdAt", UtcTimestamp)
+    updated_at: Mapped[datetime] = mapped_column("updatedAt", UtcTimestamp)
+    failing_since: Mapped[datetime | None] = mapped_column("failingSince", UtcTimestamp)
+    disabled_at: Mapped[datetime | None] = mapped_column("disabledAt", UtcTimestamp)
+    disabled_reason: Mapped[str | None] = mapped_column("disabledReason", Text)
+
+
+class WebhookDelivery(Base):
+    """One event for one webhook: waiting, delivered, or dead after a day of trying."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(
+        "webhookId", Text, ForeignKey("webhooks.id", ondelete="CASCADE")
+    )
+    type: Mapped[str] = mapped_column(Text)
+    data: Mapped[Any] = mapped_column(JSONB, nullable=False)
+    at: Mapped[datetime] = mapped_column(UtcTimestamp)
+    state: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer)
+    since: Mapped[datetime] = mapped_column(UtcTimestamp)
+    due_at: Mapped[datetime] = mapped_column("dueAt", UtcTimestamp)
+    leased_until: Mapped[datetime | None] = mapped_column("leasedUntil", UtcTimestamp)
+    status_code: Mapped[int | None] = mapped_column("statusCode", Integer)
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column("createdAt", UtcTimestamp)
+    done_at: Mapped[datetime | None] = mapped_column("doneAt", UtcTimestamp)
+
+
+class WebhookAttempt(Base):
+    """One try of a delivery, and what came of it."""
+
+    __tablename__ = "webhook_attempts"
+
+    delivery_id: Mapped[str] = mapped_column(
+        "deliveryId",
+        Text,
+        ForeignKey("webhook_deliveries.id", ondelete="CASCADE"),
+        primary_key=True,
+    )
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcTimestamp)
+    status_code: Mapped[int | None] = mapped_column("statusCode", Integer)
+    duration_ms: Mapped[int] = mapped_column("durationMs", Integer)
+    answer: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)

@@ -38,6 +38,7 @@ from minitik_dagster.media.parts import clean_etag, part_length, record_parts, r
 from minitik_dagster.media.probe import Probe, probe
 from minitik_dagster.media.uploads import COMPLETION_LEASE, end_without_file, find_upload
 from minitik_dagster.media.verdicts import Verdict, judge_all
+from minitik_dagster.notifications.events import CONTENT_READY, tell
 
 _UPLOAD_AGAIN: Final = "Get fresh URLs with GET …/resume and send the part again."
 
@@ -235,6 +236,15 @@ class Completion:
             content.details = {**(content.details or {}), **facts.to_metadata()}
             content.updated_at = now
             session.flush()
+            tell(
+                session,
+                content.user_id,
+                CONTENT_READY,
+                contentId=content.id,
+                mimeType=facts.mime_type,
+                fileSize=str(facts.size),
+                duration=facts.duration,
+            )
             session.expunge(content)
         return content
 

@@ -323,6 +323,7 @@ class Committer:
     async def _open_once(self, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """Run OPEN_COMMITS; when its COMMIT was lost on an earlier try, read what is there (R5)."""
         rows = [dict(row) for row in await self._store.rows(queries.OPEN_COMMITS, **parameters)]
+        self._store.told = True
         missing = set(parameters["step_ids"]) - {row["step_id"] for row in rows}
         if missing:
             there = await self._store.rows(
@@ -349,6 +350,7 @@ class Committer:
         async def once() -> None:
             rows = await self._store.rows(queries.ACCEPT_COMMITS, **parameters)
             recorded.update(row["id"] for row in rows)
+            self._store.told = True
             missing = [
                 item.commit.step_id for item in items if item.claim.publication_id not in recorded
             ]

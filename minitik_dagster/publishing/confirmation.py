@@ -16,6 +16,7 @@ from minitik_dagster.errors import (
     RevokedError,
     ThrottledError,
 )
+from minitik_dagster.notifications.event_queries import TELL_PUBLISHED
 from minitik_dagster.platforms.port import Finding, Handle, PlatformClient, Standing
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.ledger import LedgerDesk
@@ -119,7 +120,10 @@ class Confirmation:
             fields["platformPostId"] = bound[0]
         if finding.permalink:
             fields["permalink"] = finding.permalink
-        moved = await self.endings.store.move(claim, Stage.LIVE, release=finding.final, **fields)
+        told = [(TELL_PUBLISHED, {"id": claim.publication_id})] if first else []
+        moved = await self.endings.store.move(
+            claim, Stage.LIVE, release=finding.final, also=told, **fields
+        )
         if first:
             self.endings.tally.counted(claim, "live")
             _log.info(

@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Publication
 from minitik_dagster.db.stages import Stage
-from minitik_dagster.db.types import Platform
+from minitik_dagster.db.types import AccountStatus, Platform
 from minitik_dagster.errors import NotFoundError
 from minitik_dagster.ids import new_id
+from minitik_dagster.notifications.events import tell
+from minitik_dagster.notifications.notices import ACCOUNT_DISCONNECTED
 from minitik_dagster.publishing import leaving_queries as queries
 from minitik_dagster.publishing.review_queries import AUDIT
 from minitik_dagster.scheduling.changes import (
@@ -98,6 +100,16 @@ def disconnect(
         later=_LATER[Platform(found.platform)] if marked else "it had been disconnected before",
     )
     if marked is not None:
+        tell(
+            session,
+            found.user_id,
+            ACCOUNT_DISCONNECTED,
+            accountId=account_id,
+            platform=result.platform.value.lower(),
+            status=AccountStatus.REVOKED.value,
+            reason="it was disconnected here",
+            heldPosts=len(result.held),
+        )
         session.execute(
             text(queries.NOTE_LEAVE), {"message_id": new_id(), "account_id": account_id}
         )

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from minitik_dagster.db.types import to_db
 from minitik_dagster.errors import ConfigurationError, LeaseLostError
+from minitik_dagster.notifications.event_queries import WAKE
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.carrier import Carrier
 from minitik_dagster.publishing.database_clock import DatabaseClock
@@ -34,6 +35,7 @@ from minitik_dagster.publishing.work import Claim
 _log = structlog.get_logger(__name__)
 _SOON = timedelta(milliseconds=5)
 _CANCEL_AGAIN = timedelta(seconds=2)
+_ANNOUNCE_EVERY = timedelta(milliseconds=250)
 
 
 @dataclass
@@ -90,6 +92,7 @@ class Dispatcher:
             asyncio.create_task(self._windows()),
             asyncio.create_task(self.carrier.pauses.run()),
             asyncio.create_task(self.outbox.run()),
+            asyncio.create_task(self._announcements()),
         ]
         try:
             await self._claim_until_done()
@@ -252,6 +255,21 @@ class Dispatcher:
         if self.kind == "resident":
             self._reports = WindowReports(self.store, self.clock, self.tally)
             await self._reports.run()
+
+    async def _announcements(self) -> None:
+        """Wake the streams of events, some times a second at most, beside the posts' transactions.
+
+        Transactions that notify queue up for each other at their commit (PostgreSQL documentation,
+        "NOTIFY"): a thousand posts of one instant must not.
+        """
+        stores = (self.store, self.carrier.endings.store)
+        while True:
+            await asyncio.sleep(_ANNOUNCE_EVERY.total_seconds())
+            if any(store.told for store in stores):
+                for store in stores:
+                    store.told = False
+                with contextlib.suppress(DBAPIError):
+                    await self.store.rows(WAKE)
 
     async def _wind_up(self) -> None:
         """Let open commits finish and be recorded; cancel the rest; give the leases back."""

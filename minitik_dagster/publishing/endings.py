@@ -17,6 +17,7 @@ from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import to_db
 from minitik_dagster.errors import PlatformError, RevokedError, ThrottledError, TransientError
 from minitik_dagster.ids import new_id
+from minitik_dagster.notifications.event_queries import TELL_FAILED
 from minitik_dagster.platforms.port import Finding
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.database_clock import DatabaseClock
@@ -132,6 +133,7 @@ class Endings:
             release=True,
             also=[
                 (DEAD_LETTER, letter),
+                (TELL_FAILED, {"id": claim.publication_id}),
                 # What was prepared for it is taken away where that needs a call (a private video).
                 (DROP_HANDLES, {"ids": [claim.publication_id]}),
             ],

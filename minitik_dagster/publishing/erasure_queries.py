@@ -82,6 +82,8 @@ ERASE = (
     """DELETE FROM oauth_states WHERE "userId" = :user_id""",
     """DELETE FROM idempotency_keys WHERE "userId" = :user_id""",
     """DELETE FROM notification_subscriptions WHERE "userId" = :user_id""",
+    """DELETE FROM webhooks WHERE "userId" = :user_id""",
+    """DELETE FROM events WHERE "userId" = :user_id""",
     """DELETE FROM verification_tokens WHERE lower(identifier) = lower(:email)""",
     """
     DELETE FROM outbox WHERE "doneAt" IS NULL

@@ -1,4 +1,4 @@
-"""LISTEN on the channel that scheduling notifies: a hint that shortens the dispatcher's sleep.
+"""LISTEN on a channel: a hint that shortens a sleep, the dispatcher's by the one that scheduling notifies.
 
 A notification that names a publication (inbound_events.py) also ends that one's own wait.
 """
@@ -41,11 +41,14 @@ class Hints:
 
 
 class Listener:
-    """Wakes the dispatcher on NOTIFY; without a direct connection the poll alone does."""
+    """Wakes who waits on NOTIFY; without a direct connection their poll alone does."""
 
-    def __init__(self, direct_url: str | None, hints: Hints | None = None) -> None:
+    def __init__(
+        self, direct_url: str | None, hints: Hints | None = None, *, channel: str = CHANNEL
+    ) -> None:
         self._url = direct_url
         self._hints = hints or Hints()
+        self._channel = channel
         self._event = asyncio.Event()
         self.notified = False
         """Something was scheduled, perhaps with a wake that lies in the past; whoever looks clears it."""
@@ -69,7 +72,7 @@ class Listener:
                 async with await psycopg.AsyncConnection.connect(
                     libpq_url(self._url), autocommit=True, prepare_threshold=None
                 ) as connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
+                    await connection.execute(f"LISTEN {self._channel}")
                     async for notification in connection.notifies():
                         self._hints.tell(notification.payload)
                         self.notified = True

@@ -5,6 +5,8 @@ SHELVE moves publications to `paused`, under a share lock on the flags; a resume
 first and so waits for a shelving under way, whose rows it then sees: none is left behind.
 """
 
+from minitik_dagster.notifications.event_queries import changes
+
 NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
 
 _PLATFORM_FLAG = "'pause:platform:' || lower(CAST(p.platform AS text))"
@@ -50,22 +52,28 @@ WITH flags AS MATERIALIZED (
     ORDER BY COALESCE(p."nextAttemptAt", p."prepareAt")
     LIMIT :limit
     FOR UPDATE OF p SKIP LOCKED
-)
-UPDATE publications p SET stage = 'paused', status = 'QUEUED',
-    "holdReason" = (SELECT value ->> 'text' FROM flags
-        WHERE key IN ('pause:all', {_PLATFORM_FLAG}, {_ACCOUNT_FLAG}) ORDER BY key DESC LIMIT 1),
-    "leaseOwner" = NULL, "leaseExpiresAt" = NULL, "leaseToken" = COALESCE(p."leaseToken", 0) + 1,
-    "nextAttemptAt" = NULL, "updatedAt" = {NOW}
-FROM due WHERE p.id = due.id
-RETURNING p.id
+), moved AS (
+    UPDATE publications p SET stage = 'paused', status = 'QUEUED',
+        "holdReason" = (SELECT value ->> 'text' FROM flags
+            WHERE key IN ('pause:all', {_PLATFORM_FLAG}, {_ACCOUNT_FLAG})
+            ORDER BY key DESC LIMIT 1),
+        "leaseOwner" = NULL, "leaseExpiresAt" = NULL,
+        "leaseToken" = COALESCE(p."leaseToken", 0) + 1, "nextAttemptAt" = NULL, "updatedAt" = {NOW}
+    FROM due WHERE p.id = due.id
+    RETURNING p.*
+), {changes("moved")}
+SELECT id FROM moved
 """
 
 # What `adopt` left paused was never planned (no prepareAt): it waits for a person, not for this.
 LET_GO = f"""
-UPDATE publications p SET stage = 'scheduled', "holdReason" = NULL, "updatedAt" = {NOW}
-WHERE p.stage = 'paused' AND p."prepareAt" IS NOT NULL AND NOT {PAUSED}
-RETURNING p."dueAt" + make_interval(secs => COALESCE(p."maxLateness", :default_lateness)) < {NOW}
-    AS too_late
+WITH moved AS (
+    UPDATE publications p SET stage = 'scheduled', "holdReason" = NULL, "updatedAt" = {NOW}
+    WHERE p.stage = 'paused' AND p."prepareAt" IS NOT NULL AND NOT {PAUSED}
+    RETURNING p.*
+), {changes("moved")}
+SELECT "dueAt" + make_interval(secs => COALESCE("maxLateness", :default_lateness)) < {NOW}
+    AS too_late FROM moved
 """
 
 # What a pause holds back now, and what it will hold back within the hour.
@@ -93,7 +101,8 @@ WITH held AS (
     UPDATE publications p SET stage = 'scheduled', status = 'QUEUED', "holdReason" = NULL,
         "nextAttemptAt" = NULL, "leaseToken" = p."leaseToken" + 1, "updatedAt" = {NOW}
     FROM held h WHERE p.id = h.id AND NOT h.too_late
-)
+    RETURNING p.*
+), {changes("released")}
 SELECT id, too_late FROM held
 """
 

@@ -6,6 +6,7 @@ within a statement, so that the partial index is used, and free of the connectio
 touched (R5).
 """
 
+from minitik_dagster.notifications.event_queries import changes
 from minitik_dagster.publishing.pause_queries import HELD_BACK, PAUSED
 
 NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
@@ -101,12 +102,15 @@ UPDATE dispatchers SET "endedAt" = {NOW}, "heartbeatAt" = {NOW},
 
 FENCE = '"leaseOwner" = :owner AND "leaseToken" = :token'
 
-# Moves a publication; fields that are not named keep their value.
+# Moves a publication; fields that are not named keep their value. `tell`: its stage is another one.
 MOVE = f"""
-UPDATE publications SET stage = :stage, status = CAST(:status AS "PublicationStatus"),
-    "updatedAt" = {NOW} {{fields}}
-WHERE id = :id AND {FENCE}
-RETURNING id
+WITH moved AS (
+    UPDATE publications SET stage = :stage, status = CAST(:status AS "PublicationStatus"),
+        "updatedAt" = {NOW} {{fields}}
+    WHERE id = :id AND {FENCE}
+    RETURNING *
+), {changes("moved", "CAST(:tell AS boolean)")}
+SELECT id FROM moved
 """
 
 RELEASE_FIELDS = ', "leaseOwner" = NULL, "leaseExpiresAt" = NULL'
@@ -192,7 +196,8 @@ WITH asked AS (
     UPDATE publications p SET stage = 'committing', status = 'PUBLISHING',
         attempts = COALESCE(p.attempts, 0) + 1, "nextAttemptAt" = NULL, "updatedAt" = {NOW}
     FROM opened o WHERE p.id = o."publicationId"
-)
+    RETURNING p.*
+), {changes("moved")}
 SELECT l.id, l.step_id, o.id IS NOT NULL AS opened, o."startedAt" AS started_at,
     o."sendBy" AS send_by, a."accessToken" AS access_token,
     a."tokenExpiresAt" AS token_expires_at
@@ -238,7 +243,8 @@ WITH told AS (
         permalink = COALESCE(t.permalink, p.permalink)
     FROM told t JOIN ended e ON e."publicationId" = t.id
     WHERE p.id = t.id
-), bound AS (
+    RETURNING p.*
+), {changes("moved")}, bound AS (
     INSERT INTO posts (id, "publicationId", "accountId", platform, "platformPostId", permalink,
         via, "foundAt")
     SELECT t.step_id, p.id, p."accountId", p.platform, t.post_id, t.permalink, 'commit', {NOW}
@@ -291,14 +297,16 @@ WITH held AS (
     -- The handle that was asked about, even one that had been called dead.
     UPDATE handles h SET state = 'used', "updatedAt" = {NOW}
     FROM ended e WHERE h.id = e."handleId"
-)
-UPDATE publications p SET stage = 'confirming', status = 'PUBLISHING',
-    "committedAt" = :sent, "acceptedAt" = {NOW}, "nextAttemptAt" = NULL, error = NULL,
-    "errorCode" = NULL, "errorFix" = NULL, "updatedAt" = {NOW},
-    "platformPostId" = COALESCE(:post_id, p."platformPostId"),
-    permalink = COALESCE(:permalink, p.permalink)
-FROM ended e WHERE p.id = e."publicationId"
-RETURNING p.id
+), moved AS (
+    UPDATE publications p SET stage = 'confirming', status = 'PUBLISHING',
+        "committedAt" = :sent, "acceptedAt" = {NOW}, "nextAttemptAt" = NULL, error = NULL,
+        "errorCode" = NULL, "errorFix" = NULL, "updatedAt" = {NOW},
+        "platformPostId" = COALESCE(:post_id, p."platformPostId"),
+        permalink = COALESCE(:permalink, p.permalink)
+    FROM ended e WHERE p.id = e."publicationId"
+    RETURNING p.*
+), {changes("moved")}
+SELECT id FROM moved
 """
 
 # A public id belongs to one publication; another owner's row is left as it is.

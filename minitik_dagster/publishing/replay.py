@@ -18,6 +18,7 @@ from minitik_dagster.clock import iso_z
 from minitik_dagster.db.types import AccountStatus, Platform, from_db, to_db
 from minitik_dagster.errors import FieldProblem, InvalidInputError, NotFoundError
 from minitik_dagster.ids import new_id
+from minitik_dagster.notifications.events import tell_changes
 from minitik_dagster.publishing import dead_letter_queries as queries
 from minitik_dagster.publishing import pause_queries
 from minitik_dagster.publishing.dead_letters import Selection, audit
@@ -234,6 +235,7 @@ def _act(session: Session, row: RowMapping, planned: Planned, slot: Slot, actor:
         "at": iso_z(slot.at) if slot.at else None,
         "maxLateness": values["max_lateness"],
     }
+    tell_changes(session, [planned.publication_id])
     connection = session.connection()
     audit(connection, "dead_letter.replay", planned.publication_id, actor, detail)
     for statement in ROLL_UP:

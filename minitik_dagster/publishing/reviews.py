@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from minitik_dagster.db.types import from_db
 from minitik_dagster.errors import NotFoundError, StateConflictError
 from minitik_dagster.ids import new_id
+from minitik_dagster.notifications.events import tell_changes, tell_published
 from minitik_dagster.publishing import review_queries
 from minitik_dagster.scheduling.rollup import ROLL_UP
 
@@ -93,6 +94,9 @@ def resolve(
             "detail": "{}",
         },
     )
+    tell_changes(connection, [publication_id])
+    if published_as is not None:
+        tell_published(connection, publication_id)
     ids = {"content_id": row["content_id"], "job_id": row["job_id"]}
     for statement in ROLL_UP:
         connection.execute(text(statement), ids)

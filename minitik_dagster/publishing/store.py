@@ -43,6 +43,8 @@ class Store:
     def __init__(self, engine: AsyncEngine, owner: str) -> None:
         self.engine = engine
         self.owner = owner
+        self.told = False
+        """Events were written since somebody last looked: the streams are to be woken."""
 
     async def rows(self, sql: str, **parameters: Any) -> Sequence[Mapping[str, Any]]:
         """Run one statement in its own transaction and return its rows."""
@@ -95,6 +97,7 @@ class Store:
             "token": claim.lease_token,
             "stage": stage.value,
             "status": STATUS_OF[stage].value,
+            "tell": stage is not claim.stage,
         } | {f"f_{name}": value for name, value in fields.items()}
         if asked_at is not None:
             parameters["asked_at"] = to_db(asked_at)
@@ -112,4 +115,5 @@ class Store:
                 ids = {"content_id": claim.content_id, "job_id": claim.scheduled_job_id}
                 for statement in ROLL_UP[1:]:
                     await connection.execute(text(statement), ids)
+        self.told = True
         return claim.at_stage(stage)

@@ -17,7 +17,7 @@ from minitik_dagster.errors import ConfigurationError, DependencyDownError
 
 OPERATOR_TIMEOUT_SECONDS = 2.0
 ENGINE_TIMEOUT_SECONDS = 0.25
-_BAD_URL = "REDIS_URL must begin with redis://, rediss:// or unix://"
+BAD_URL = "REDIS_URL must begin with redis://, rediss:// or unix://"
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def operator_client(redis_url: str) -> Iterator[redis.Redis]:
             retry=Retry(NoBackoff(), 0),
         )
     except ValueError:
-        raise ConfigurationError([_BAD_URL]) from None
+        raise ConfigurationError([BAD_URL]) from None
     try:
         yield client
     except RedisError as error:
@@ -53,4 +53,4 @@ def engine_client(redis_url: str) -> redis.asyncio.Redis:
             retry=AsyncRetry(NoBackoff(), 0),
         )
     except ValueError:
-        raise ConfigurationError([_BAD_URL]) from None
+        raise ConfigurationError([BAD_URL]) from None

@@ -21,6 +21,7 @@ from minitik_dagster.errors import (
     RuleRefusedError,
     StateConflictError,
 )
+from minitik_dagster.notifications.events import tell_changes
 from minitik_dagster.scheduling.choices import check_shape, resolve_options
 from minitik_dagster.scheduling.discard_queries import DROP_HANDLES
 from minitik_dagster.scheduling.discards import Undone
@@ -304,8 +305,9 @@ def open_commits(session: Session, publication_ids: Sequence[str]) -> set[str]:
 
 
 def _undo(session: Session, publications: Sequence[Publication]) -> tuple[Undone, ...]:
-    """Drop what was prepared, with the note to discard it where that needs a call."""
+    """Drop what was prepared, with the note to discard it where that needs a call; tell the change."""
     session.flush()
+    tell_changes(session, [item.id for item in publications])
     rows = session.execute(text(DROP_HANDLES), {"ids": [item.id for item in publications]})
     return tuple(Undone.of(row) for row in rows.mappings())
 

@@ -13,6 +13,7 @@ from minitik_dagster.db.stages import STATUS_OF, Stage
 from minitik_dagster.db.types import JobPriority, JobStatus
 from minitik_dagster.errors import FieldProblem
 from minitik_dagster.ids import new_id
+from minitik_dagster.notifications.events import tell_changes
 from minitik_dagster.scheduling.foresight import Foresight
 from minitik_dagster.scheduling.instants import ZonedInstant, check_window
 from minitik_dagster.scheduling.lead import prepare_at
@@ -112,6 +113,7 @@ def _create(
     content.updated_at = now
     session.flush()
     session.execute(text(ROLL_UP_CONTENT), {"content_id": content.id})
+    tell_changes(session, [item.id for item in publications])
     notify_if_soon(session, when.at, now)
     return Scheduled(job, publications, when, tuple(examination.warnings))
 

@@ -18,7 +18,8 @@ from minitik_dagster.media.facts import MediaFacts
 TABLES = (
     "users", "accounts", "contents", "scheduled_jobs", "publications", "publication_steps",
     "handles", "posts", "dead_letters", "idempotency_keys", "outbox", "settings", "upload_sessions",
-    "upload_parts", "oauth_states", "verification_tokens", "inbound_events",
+    "upload_parts", "oauth_states", "verification_tokens", "inbound_events", "webhooks",
+    "webhook_deliveries", "events",
 )  # fmt: skip
 VERTICAL = MediaFacts(
     container="mp4",

@@ -17,10 +17,11 @@ def serving(settings: Settings, port: int | None = None) -> Iterator[httpx.Clien
     """Serve the API in a thread; yield a client of it."""
     port = port or free_port()
     # As the local stack runs it: the application reads X-Forwarded-For itself.
-    config = uvicorn.Config(
-        create_app(settings), host="127.0.0.1", port=port, log_config=None, proxy_headers=False
-    )
+    app = create_app(settings)
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
+    # In a thread it takes no signals, by which the application would know its server.
+    app.state.exiting = lambda: server.should_exit
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -18,6 +18,7 @@ from minitik_dagster.accounts.api_keys import create_key
 from minitik_dagster.accounts.scopes import OLD_SCOPES, SCOPES, expanded
 from minitik_dagster.api.app import create_app
 from minitik_dagster.api.routers import ROUTERS
+from minitik_dagster.notifications.events import CONTENT_READY, tell
 from minitik_dagster.settings import Settings
 from tests.api.browsing import OWN_ORIGIN, sign_in
 from tests.api.scene import Person, Scene
@@ -32,19 +33,22 @@ class Guard:
     """What guards a route.
 
     `scopes`: one of these is needed; None = any valid credentials will do. `admin` = an admin's alone.
-    `is_open` = answers without credentials, and what is asked of it holds nobody's data. `body` is
-    sent where it is another's ids that must not be found: a text in `<…>` is an id of theirs.
+    `is_open` = answers without credentials, and what is asked of it holds nobody's data. `stream`: its
+    answer does not end by itself (tests/api/test_events.py looks into it). `body` is sent where it is
+    another's ids that must not be found: a text in `<…>` is an id of theirs.
     """
 
     scopes: tuple[str, ...] | None = None
     admin: bool = False
     is_open: bool = False
     body: Mapping[str, Any] = field(default_factory=dict)
+    stream: bool = False
 
 
 CONTENT_READ, CONTENT_WRITE = Guard(("content:read",)), Guard(("content:write",))
 ACCOUNTS_READ = Guard(("accounts:read",))
 POSTS, SCHEDULE, PUBLISH = Guard(READS_POSTS), Guard(("schedule:write",)), Guard(("publish",))
+WEBHOOKS = Guard(("webhooks",))
 ANY, ADMIN, OPEN = Guard(), Guard(admin=True), Guard(is_open=True)
 _POST = {"contentId": "<content>", "accountIds": ["<account>"]}
 _MINE_ON_THEIRS = {"contentId": "<mine>", "accountIds": ["<account>"]}
@@ -111,6 +115,14 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/keys"): ANY,
     ("GET", "/api/keys"): ANY,
     ("DELETE", "/api/keys/{key_id}"): ANY,
+    ("POST", "/api/webhooks"): WEBHOOKS,
+    ("GET", "/api/webhooks"): WEBHOOKS,
+    ("GET", "/api/webhooks/{webhook_id}"): WEBHOOKS,
+    ("PATCH", "/api/webhooks/{webhook_id}"): Guard(("webhooks",), body={"description": "d"}),
+    ("DELETE", "/api/webhooks/{webhook_id}"): WEBHOOKS,
+    ("GET", "/api/webhooks/{webhook_id}/deliveries"): WEBHOOKS,
+    ("POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/resend"): WEBHOOKS,
+    ("GET", "/api/events"): Guard(READS_POSTS, stream=True),
     # The signature is its credential: tests/api/test_platform_events.py.
     ("POST", "/api/webhooks/tiktok"): OPEN,
     ("GET", "/healthz"): OPEN,
@@ -122,7 +134,8 @@ UNSAFE = [route for route in GUARDED if route[0] not in {"GET", "HEAD"}]
 _PARAMETERS = {
     "content_id": "<content>", "upload_id": "<upload>", "part_number": "1", "job_id": "<job>",
     "letter_id": "<letter>", "key_id": "<key>", "platform": "tiktok",
-    "account_id": "<account>", "provider": "tiktok",
+    "account_id": "<account>", "provider": "tiktok", "webhook_id": "<webhook>",
+    "delivery_id": "<delivery>",
 }  # fmt: skip
 
 
@@ -202,6 +215,13 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
         headers=other.headers,
     )  # fmt: skip
     assert begun.status_code == 201, begun.text
+    hook = api.post("/api/webhooks", json={"url": "http://127.0.0.1:9/"}, headers=other.headers)
+    assert hook.status_code == 201, hook.text
+    with Session(scene.engine) as session, session.begin():
+        tell(session, other.id, CONTENT_READY, contentId=content)
+    # Not to be sent while these tests look at every row.
+    scene.run('UPDATE webhook_deliveries SET state = \'dead\', "doneAt" = "createdAt"')
+    [delivery] = scene.rows("SELECT id FROM webhook_deliveries")
     [key] = scene.rows('SELECT id FROM api_keys WHERE "userId" = :id', id=other.id)
     return Theirs(
         {
@@ -211,6 +231,8 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
             "upload": begun.json()["uploadId"],
             "letter": failed_post(scene, other),
             "key": key["id"],
+            "webhook": hook.json()["id"],
+            "delivery": delivery["id"],
             "mine": scene.content(person),
             "tomorrow": tomorrow,
         }
@@ -354,7 +376,7 @@ def test_listings_hold_nothing_of_anothers(
     listings = [
         route
         for route, guard in GUARDED.items()
-        if route[0] == "GET" and "{" not in route[1] and not guard.admin
+        if route[0] == "GET" and "{" not in route[1] and not guard.admin and not guard.stream
     ]
     secret = {found for name, found in theirs.ids.items() if name not in {"tomorrow", "mine"}}
     seen_by_owner = ""

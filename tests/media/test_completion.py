@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from minitik_dagster.db.tables import UploadSession
+from minitik_dagster.api.schemas.webhooks import ReadyData
+from minitik_dagster.db.tables import Event, UploadSession
 from minitik_dagster.db.types import ContentStatus, Platform
 from minitik_dagster.errors import (
     DependencyDownError,
@@ -54,6 +55,11 @@ def test_a_real_video_becomes_a_content_with_facts_thumbnail_and_verdicts(scene:
     assert scene.store.read(content.thumbnail_path, 0, 3) == b"\xff\xd8\xff"
     assert httpx2.get(scene.store.presign_get(upload.key)).content == VIDEO
     assert scene.status(upload) == "completed"
+    with scene.sessions() as session:
+        told = session.scalars(select(Event)).one()
+    ready = ReadyData.model_validate(told.data)
+    assert (told.type, told.user_id) == ("content.ready", scene.user)
+    assert (ready.content_id, ready.file_size) == (upload.content_id, str(len(VIDEO)))
 
 
 def test_several_parts_become_one_file(scene: Scene) -> None:

@@ -14,6 +14,7 @@ from minitik_dagster.accounts.users import create_user
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import DependencyDownError, NotFoundError, StateConflictError
+from minitik_dagster.notifications.events import CONTENT_READY, tell
 from minitik_dagster.publishing.erasure import delete_media, erase, plan_erasure
 from minitik_dagster.scheduling.instants import ZonedInstant
 from minitik_dagster.scheduling.rules import Wish
@@ -60,6 +61,13 @@ def person(engine: Engine, scene: Scene) -> Person:
         "VALUES ('n1', :id, 'https://push.example.test/ada', 'k', 'a', now())",
         id=person.id,
     )
+    scene.run(
+        'INSERT INTO webhooks (id, "userId", url, events, secret, "createdAt", "updatedAt") '
+        "VALUES ('w1', :id, 'https://hooks.example.test/Ada', '{content.ready}', 's', now(), now())",
+        id=person.id,
+    )
+    with Session(engine) as session, session.begin():
+        tell(session, person.id, CONTENT_READY, title="Ada's day")
     scene.run(
         'INSERT INTO oauth_states (id, "stateHash", "userId", provider, "redirectUri", "createdAt", '
         "\"expiresAt\") VALUES ('o1', 'h', :id, 'tiktok', 'u', now(), now())",

@@ -10,6 +10,7 @@ from minitik_dagster.api.routers import (
     content,
     dead_letters,
     disconnections,
+    events,
     health,
     keys,
     platform_events,
@@ -18,6 +19,7 @@ from minitik_dagster.api.routers import (
     queues,
     refreshes,
     scheduling,
+    webhooks,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -31,6 +33,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     connections.router,
     auth.router,
     keys.router,
+    webhooks.router,
+    events.router,
     refreshes.router,
     disconnections.router,
     platforms.router,

@@ -11,7 +11,7 @@ from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.api.openapi import problems
-from minitik_dagster.api.schemas.base import Body, Instant, View
+from minitik_dagster.api.schemas.base import Body, Id, Instant, View
 from minitik_dagster.api.schemas.scheduling import MaxLateness
 from minitik_dagster.db.types import Platform
 from minitik_dagster.publishing.dead_letters import (
@@ -81,7 +81,7 @@ class DeadLettersView(View):
 class ReplayBody(Body):
     """Which letters, and for which slot; a plan unless `dryRun` is false."""
 
-    ids: Annotated[list[StrictStr], Field(max_length=REPLAY_LIMIT)] = Field(default_factory=list)
+    ids: Annotated[list[Id], Field(max_length=REPLAY_LIMIT)] = Field(default_factory=list)
     code: Annotated[StrictStr, Field(max_length=100)] | None = None
     platform: Platform | None = None
     from_: Annotated[Moment | None, Field(alias="from")] = None

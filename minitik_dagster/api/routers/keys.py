@@ -13,7 +13,7 @@ from minitik_dagster.api.auth import Caller, CallerDep, ForbiddenError
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
-from minitik_dagster.api.schemas.base import Body, Instant, View
+from minitik_dagster.api.schemas.base import Body, Id, Instant, View
 from minitik_dagster.errors import FieldProblem, InvalidInputError, NotFoundError
 
 router = APIRouter(prefix="/api/keys", tags=["people"])
@@ -23,7 +23,7 @@ class KeyBody(Body):
     """A new key: no scopes means all that the caller has, but `admin`."""
 
     name: Annotated[StrictStr, Field(min_length=1, max_length=100)]
-    scopes: Annotated[list[StrictStr], Field(max_length=20)] = Field(default_factory=list)
+    scopes: Annotated[list[Id], Field(max_length=20)] = Field(default_factory=list)
     expires_at: AwareDatetime | None = None
 
 

@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictStr
 from pydantic.alias_generators import to_camel
 
 from minitik_dagster.clock import iso_z
 from minitik_dagster.errors import FieldProblem
 
+# Ours are 25 characters long; the old system's may be others.
+Id = Annotated[StrictStr, Field(max_length=200)]
 Instant = Annotated[datetime, PlainSerializer(iso_z, return_type=str)]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from minitik_dagster.api.schemas.base import Body, FieldView, Instant, View
+from minitik_dagster.api.schemas.base import Body, FieldView, Id, Instant, View
 from minitik_dagster.db.models import Publication
 from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import JobPriority, JobStatus, Platform, PublicationStatus
@@ -51,8 +51,8 @@ Choice = Annotated[
 class PublishBody(Body):
     """Publish a content on some accounts now."""
 
-    content_id: StrictStr
-    account_ids: list[StrictStr]
+    content_id: Id
+    account_ids: Annotated[list[Id], Field(max_length=100)]
     options: Options = Field(default_factory=dict)
     priority: JobPriority = JobPriority.NORMAL
     max_lateness: MaxLateness | None = None
