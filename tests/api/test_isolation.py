@@ -111,6 +111,7 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("DELETE", "/api/keys/{key_id}"): ANY,
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
+    ("GET", "/metrics"): ADMIN,
 }
 GUARDED = {route: guard for route, guard in GUARDS.items() if not guard.is_open}
 UNSAFE = [route for route in GUARDED if route[0] not in {"GET", "HEAD"}]

@@ -11,6 +11,7 @@ from minitik_dagster.api.routers import (
     disconnections,
     health,
     keys,
+    metrics,
     platforms,
     publishing,
     queues,
@@ -32,4 +33,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     disconnections.router,
     platforms.router,
     health.router,
+    metrics.router,
 )
