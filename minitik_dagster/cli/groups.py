@@ -11,7 +11,9 @@ from minitik_dagster.cli import (
     breaker,
     database,
     dead_letters,
+    doctor,
     engine,
+    incident,
     local,
     people,
     publications,
@@ -42,4 +44,6 @@ GROUPS: tuple[Group, ...] = (
     dead_letters,
     tokens,
     audit,
+    doctor,
+    incident,
 )
