@@ -6,6 +6,7 @@ from minitik_dagster.assets.account_tokens import account_token_checks, account_
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
+from minitik_dagster.jobs.maintain import maintain, maintain_daily
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
 from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
@@ -29,11 +30,13 @@ defs = Definitions(
         reconcile_publications,
         check_publications,
         refresh_tokens,
+        maintain,
     ],
     schedules=[
         check_publications_every_15_minutes,
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
+        maintain_daily,
     ],
     sensors=[due_posts, resident_windows],
     resources={"settings": SettingsResource(), "database": DatabaseResource()},

@@ -39,6 +39,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "jobs": [
         "check_publications",
+        "maintain",
         "publish_due_posts",
         "reconcile_publications",
         "refresh_tokens",
@@ -46,6 +47,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
+        "maintain_daily": "40 3 * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
     },

@@ -15,6 +15,7 @@ from minitik_dagster.cli import (
     engine,
     incident,
     local,
+    maintenance,
     people,
     publications,
     queues,
@@ -46,4 +47,5 @@ GROUPS: tuple[Group, ...] = (
     audit,
     doctor,
     incident,
+    maintenance,
 )
