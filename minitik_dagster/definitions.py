@@ -18,6 +18,7 @@ from minitik_dagster.jobs.upkeep import (
 )
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.settings import SettingsResource
+from minitik_dagster.sensors.alerts import alerts
 from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
 
@@ -38,6 +39,6 @@ defs = Definitions(
         refresh_tokens_every_5_minutes,
         maintain_daily,
     ],
-    sensors=[due_posts, resident_windows],
+    sensors=[due_posts, resident_windows, alerts],
     resources={"settings": SettingsResource(), "database": DatabaseResource()},
 )

@@ -137,6 +137,7 @@ class Settings(BaseSettings):
     minitik_refreshes_at_once: int = Field(default=16, ge=1, le=200)
     minitik_refresh_min_seconds: float = Field(default=60.0, ge=0, le=3600)
     minitik_log_format: Literal["json", "human"] = "json"
+    minitik_alert_urls: SecretStr | None = None
     minitik_limits: Annotated[dict[LimitName, PositiveInt], NoDecode] = Field(default_factory=dict)
 
     @field_validator("encryption_key")
@@ -252,6 +253,11 @@ class Settings(BaseSettings):
     def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """TRUSTED_PROXIES as networks: whose X-Forwarded-For is believed."""
         return _networks(self.trusted_proxies)
+
+    def alert_urls(self) -> tuple[str, ...]:
+        """MINITIK_ALERT_URLS one by one: where alerts are sent to. They hold credentials."""
+        given = self.minitik_alert_urls
+        return tuple(given.get_secret_value().split()) if given is not None else ()
 
     def encryption_keys(self) -> tuple[bytes, ...]:
         """The present key first, then the previous ones, each 32 bytes.

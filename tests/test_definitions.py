@@ -52,6 +52,7 @@ EXPECTED: dict[str, Any] = {
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
     },
     "sensors": {
+        "alerts": {"jobs": [], "status": "RUNNING", "seconds": 30},
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
         "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
     },

@@ -61,19 +61,22 @@ def clear_rows(engine: Engine, cleared: Cleared) -> None:
             cleared.rows[name] += forget(session)
 
 
-def clear_media(engine: Engine, store: ObjectStore, cleared: Cleared) -> None:
+def clear_media(
+    engine: Engine, store: ObjectStore, cleared: Cleared, *, now: datetime | None = None
+) -> None:
     """Delete the objects of contents that were deleted a week ago; count what nobody knows.
 
     A bucket that cannot be listed is a note, no failure.
     """
-    before = datetime.now(UTC) - MEDIA_KEPT
+    now = now or datetime.now(UTC)
+    before = now - MEDIA_KEPT
     try:
         for prefix in ("content/", "thumbnails/"):
             listed = (item for item in list_objects(store, prefix) if item.modified_at < before)
             for part in _parts(listed):
                 _judge(engine, store, part, cleared)
         for item in list_objects(store, "doctor/"):
-            if item.modified_at < datetime.now(UTC) - timedelta(days=1):
+            if item.modified_at < now - timedelta(days=1):
                 store.delete(item.key)
     except DependencyDownError as error:
         cleared.notes.append(f"Media were not looked at to the end: {error}")

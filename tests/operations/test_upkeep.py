@@ -112,14 +112,8 @@ def test_media_go_a_week_after_their_content_was_deleted(
 
     later = datetime.now(UTC) + upkeep.MEDIA_KEPT + timedelta(minutes=1)
 
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
-            return later
-
-    monkeypatch.setattr(upkeep, "datetime", Later)
     cleared = Cleared()
-    clear_media(engine, store, cleared)
+    clear_media(engine, store, cleared, now=later)
 
     listed = boto3.client(
         "s3",
