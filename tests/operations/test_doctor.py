@@ -262,3 +262,14 @@ def test_all_breakers_open_is_a_full_outage() -> None:
     assert propose(breakers, []).level == "P1"
     assert propose([], [{"key": "k", "level": "critical", "message": "m"}]).level == "P2"
     assert propose([], []).level == "none"
+
+
+def test_degraded_and_minor_are_told_apart() -> None:
+    """What slows publishing is P3, what does not is P4; each with its response time."""
+    slow = propose(
+        [Finding("queries", Level.YELLOW, "2 have run for more than 30 seconds", "f")], []
+    )
+    minor = propose([Finding("old queue", Level.YELLOW, "3 jobs are not taken over", "f")], [])
+    assert (slow.level, slow.response) == ("P3", "< 4 hours")
+    assert (minor.level, minor.response) == ("P4", "next business day")
+    assert propose([], [{"key": "k", "level": "warning", "message": "m"}]).level == "P3"
