@@ -3,9 +3,11 @@
 from dagster import Definitions
 
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
+from minitik_dagster.assets.forecast import everything_due_will_go_out, forecast
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
+from minitik_dagster.jobs.forecast import forecast_daily, forecast_publications
 from minitik_dagster.jobs.maintain import maintain, maintain_daily
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
@@ -23,8 +25,8 @@ from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
 
 defs = Definitions(
-    assets=[publications, reconciled_publications, account_tokens],
-    asset_checks=[publication_checks, account_token_checks],
+    assets=[publications, reconciled_publications, account_tokens, forecast],
+    asset_checks=[publication_checks, account_token_checks, everything_due_will_go_out],
     jobs=[
         publish_due_posts,
         replay_dead_letters,
@@ -32,12 +34,14 @@ defs = Definitions(
         check_publications,
         refresh_tokens,
         maintain,
+        forecast_publications,
     ],
     schedules=[
         check_publications_every_15_minutes,
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
         maintain_daily,
+        forecast_daily,
     ],
     sensors=[due_posts, resident_windows, alerts],
     resources={"settings": SettingsResource(), "database": DatabaseResource()},

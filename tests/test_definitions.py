@@ -27,8 +27,9 @@ from minitik_dagster.settings import Settings
 
 # A rename shows here, in review: operators' bookmarks, tags and alerts name these.
 EXPECTED: dict[str, Any] = {
-    "assets": ["account_tokens", "publications", "reconciled_publications"],
+    "assets": ["account_tokens", "forecast", "publications", "reconciled_publications"],
     "checks": [
+        "everything_due_will_go_out",
         "no_connection_ends_soon",
         "no_double_post",
         "no_refresh_cut_off",
@@ -39,6 +40,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "jobs": [
         "check_publications",
+        "forecast_publications",
         "maintain",
         "publish_due_posts",
         "reconcile_publications",
@@ -47,6 +49,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
+        "forecast_daily": "10 5 * * *",
         "maintain_daily": "40 3 * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
@@ -128,6 +131,7 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
     graph = defs.get_repository_def().asset_graph
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == {
         "account_tokens",
+        "forecast",
         "reconciled_publications",
     }
 

@@ -13,6 +13,7 @@ from minitik_dagster.cli import (
     dead_letters,
     doctor,
     engine,
+    forecast,
     incident,
     local,
     maintenance,
@@ -46,6 +47,7 @@ GROUPS: tuple[Group, ...] = (
     tokens,
     audit,
     doctor,
+    forecast,
     incident,
     maintenance,
 )

@@ -25,6 +25,8 @@ SELECT
     (SELECT count(*) FROM dispatchers WHERE "heartbeatAt" BETWEEN {NOW} - interval '1 hour'
         AND {NOW} - interval '2 minutes'
         AND ("endedAt" IS NULL OR "endedAt" = "heartbeatAt")) AS "dispatchers.died",
+    (SELECT CAST(value ->> 'failing' AS integer) FROM settings WHERE key = 'forecast'
+        AND "updatedAt" >= {NOW} - interval '2 days') AS "forecast.failing",
     (SELECT extract(epoch FROM {NOW} - min("createdAt")) FROM outbox WHERE "doneAt" IS NULL
         AND kind <> 'dispatcher.window') AS "outbox.age",
     (SELECT extract(epoch FROM {NOW} - "updatedAt") FROM settings WHERE key = 'alerts:sensor')

@@ -98,6 +98,13 @@ _TABLE: Final = (
         "minitik incident: lateness per platform and step",
     ),
     Threshold(
+        "forecast.failing",
+        "posts of the next 24 hours will not make it, by the last forecast",
+        0,
+        20,
+        "minitik forecast tells which and why",
+    ),
+    Threshold(
         "dispatchers.died",
         "dispatchers ended without a word within an hour",
         1,

@@ -66,6 +66,7 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/scheduling"): Guard(("schedule:write",), body=_POST | _SLOT),
     ("GET", "/api/scheduling"): POSTS,
     ("GET", "/api/scheduling/stats"): ADMIN,
+    ("POST", "/api/scheduling/process"): ADMIN,
     ("GET", "/api/scheduling/{job_id}"): POSTS,
     ("PATCH", "/api/scheduling/{job_id}"): Guard(("schedule:write",), body={"priority": "HIGH"}),
     ("DELETE", "/api/scheduling/{job_id}"): SCHEDULE,

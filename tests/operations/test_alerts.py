@@ -147,6 +147,7 @@ def test_each_reading_is_the_rows_own(engine: Engine, scene: Scene, settings: Se
         "dead-letters.open": 0,
         "publish.unknown": 0,
         "publish.late": 40,
+        "forecast.failing": None,
         "dispatchers.died": 1,
         "outbox.age": 0,
         "dagster.silent": None,

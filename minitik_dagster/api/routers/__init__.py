@@ -12,6 +12,7 @@ from minitik_dagster.api.routers import (
     health,
     keys,
     metrics,
+    nudges,
     platforms,
     publishing,
     queues,
@@ -21,6 +22,7 @@ from minitik_dagster.api.routers import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     content.router,
+    nudges.router,
     scheduling.router,
     publishing.router,
     dead_letters.router,
