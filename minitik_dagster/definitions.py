@@ -4,10 +4,13 @@ from dagster import Definitions
 
 from minitik_dagster.assets.account_health import account_health, account_health_checks
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
+from minitik_dagster.assets.forecast import everything_due_will_go_out, forecast
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
 from minitik_dagster.jobs.probe_accounts import probe_accounts, probe_accounts_every_hour
+from minitik_dagster.jobs.forecast import forecast_daily, forecast_publications
+from minitik_dagster.jobs.maintain import maintain, maintain_daily
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
 from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
@@ -21,12 +24,18 @@ from minitik_dagster.jobs.upkeep import (
 )
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.settings import SettingsResource
+from minitik_dagster.sensors.alerts import alerts
 from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
 
 defs = Definitions(
-    assets=[publications, reconciled_publications, account_tokens, account_health],
-    asset_checks=[publication_checks, account_token_checks, account_health_checks],
+    assets=[publications, reconciled_publications, account_tokens, account_health, forecast],
+    asset_checks=[
+        publication_checks,
+        account_token_checks,
+        account_health_checks,
+        everything_due_will_go_out,
+    ],
     jobs=[
         publish_due_posts,
         replay_dead_letters,
@@ -35,6 +44,8 @@ defs = Definitions(
         refresh_tokens,
         probe_accounts,
         forget_platform_events,
+        maintain,
+        forecast_publications,
     ],
     schedules=[
         check_publications_every_15_minutes,
@@ -42,7 +53,9 @@ defs = Definitions(
         refresh_tokens_every_5_minutes,
         probe_accounts_every_hour,
         forget_platform_events_daily,
+        maintain_daily,
+        forecast_daily,
     ],
-    sensors=[due_posts, resident_windows],
+    sensors=[due_posts, resident_windows, alerts],
     resources={"settings": SettingsResource(), "database": DatabaseResource()},
 )

@@ -99,7 +99,9 @@ def _redacted(value: Any, name: str = "") -> Any:
 def _secrets_of(settings: Settings) -> set[str]:
     values = (getattr(settings, name) for name in Settings.model_fields)
     texts = {value.get_secret_value() for value in values if isinstance(value, SecretStr)}
-    return {part for text in texts for part in (text, *text.split(",")) if len(part) >= 8}
+    return {
+        part for text in texts for part in (text, *text.replace(",", " ").split()) if len(part) >= 8
+    }
 
 
 def _as_words(_logger: object, _method: str, event: Event) -> str:

@@ -141,6 +141,7 @@ class Settings(BaseSettings):
     minitik_refresh_min_seconds: float = Field(default=60.0, ge=0, le=3600)
     minitik_api_requests_per_minute: int = Field(default=600, ge=0)
     minitik_log_format: Literal["json", "human"] = "json"
+    minitik_alert_urls: SecretStr | None = None
     minitik_limits: Annotated[dict[LimitName, PositiveInt], NoDecode] = Field(default_factory=dict)
 
     @field_validator("encryption_key")
@@ -257,6 +258,11 @@ class Settings(BaseSettings):
         """TRUSTED_PROXIES as networks: whose X-Forwarded-For is believed."""
         return _networks(self.trusted_proxies)
 
+    def alert_urls(self) -> tuple[str, ...]:
+        """MINITIK_ALERT_URLS one by one: where alerts are sent to. They hold credentials."""
+        given = self.minitik_alert_urls
+        return tuple(given.get_secret_value().split()) if given is not None else ()
+
     def encryption_keys(self) -> tuple[bytes, ...]:
         """The present key first, then the previous ones, each 32 bytes.
 
@@ -295,12 +301,35 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = []
-        for item in error.errors(include_input=False, include_url=False):
-            name = ".".join(str(part) for part in item["loc"]).upper()
-            message = item["msg"].removeprefix("Value error, ")
-            problems.append(message if not name or name in message else f"{name}: {message}")
-        raise ConfigurationError(problems) from None
+        raise ConfigurationError(list(_problems(error).values())) from None
+
+
+def examine_environment() -> tuple[Settings | None, dict[str, str]]:
+    """Read what is fit of the environment, and return its problems by the variable's name.
+
+    A variable with a problem reads as if it were not set, so that the rest can be looked at; None
+    where the variables do not go together at all. The name of such a problem is empty.
+    """
+    try:
+        return Settings(), {}
+    except ValidationError as error:
+        problems = _problems(error)
+    fields = Settings.model_fields
+    unfit = {name.split(".")[0].lower() for name in problems if name}
+    defaults = {name: fields[name].get_default(call_default_factory=True) for name in unfit}
+    try:
+        return Settings(**defaults), problems
+    except ValidationError as error:
+        return None, problems | _problems(error)
+
+
+def _problems(error: ValidationError) -> dict[str, str]:
+    problems = {}
+    for item in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in item["loc"]).upper()
+        message = item["msg"].removeprefix("Value error, ")
+        problems[name] = message if not name or name in message else f"{name}: {message}"
+    return problems
 
 
 @lru_cache(maxsize=1)

@@ -27,9 +27,16 @@ from minitik_dagster.settings import Settings
 
 # A rename shows here, in review: operators' bookmarks, tags and alerts name these.
 EXPECTED: dict[str, Any] = {
-    "assets": ["account_health", "account_tokens", "publications", "reconciled_publications"],
+    "assets": [
+        "account_health",
+        "account_tokens",
+        "forecast",
+        "publications",
+        "reconciled_publications",
+    ],
     "checks": [
         "accounts_probed_daily",
+        "everything_due_will_go_out",
         "no_account_out_of_order",
         "no_connection_ends_soon",
         "no_double_post",
@@ -41,7 +48,9 @@ EXPECTED: dict[str, Any] = {
     ],
     "jobs": [
         "check_publications",
+        "forecast_publications",
         "forget_platform_events",
+        "maintain",
         "probe_accounts",
         "publish_due_posts",
         "reconcile_publications",
@@ -52,10 +61,13 @@ EXPECTED: dict[str, Any] = {
         "check_publications_every_15_minutes": "*/15 * * * *",
         "probe_accounts_every_hour": "40 * * * *",
         "forget_platform_events_daily": "50 3 * * *",
+        "forecast_daily": "10 5 * * *",
+        "maintain_daily": "40 3 * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
     },
     "sensors": {
+        "alerts": {"jobs": [], "status": "RUNNING", "seconds": 30},
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
         "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
     },
@@ -132,6 +144,7 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == {
         "account_health",
         "account_tokens",
+        "forecast",
         "reconciled_publications",
     }
 

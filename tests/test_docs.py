@@ -13,6 +13,7 @@ from minitik_dagster import __version__
 from minitik_dagster.cli.main import app
 from minitik_dagster.db.stages import STATUS_OF, Stage
 from minitik_dagster.errors import PlatformError
+from minitik_dagster.operations.thresholds import THRESHOLDS
 from minitik_dagster.settings import Settings
 from tests.error_tables import with_tables
 
@@ -232,3 +233,10 @@ def test_every_row_of_the_failure_table_is_shown_by_a_test_that_exists() -> None
     assert told <= _tests_of("**/test_*.py"), told - _tests_of("**/test_*.py")
     outages = _tests_of("publishing/test_outages.py") | _tests_of("acceptance/test_gameday.py")
     assert outages <= told, outages - told
+
+
+def test_the_alerts_table_has_every_threshold_with_its_numbers() -> None:
+    rows = _rows(_page("operations.md"))
+    for key, item in THRESHOLDS.items():
+        told = [float(cell.replace(",", "")) for cell in rows[key][:2]]
+        assert told == [item.warning, item.critical], key

@@ -36,6 +36,7 @@ _FORGET_OLD: Final = text(
     """
     DELETE FROM attempts
     WHERE "windowStart" < (statement_timestamp() AT TIME ZONE 'UTC') - interval '1 day'
+    RETURNING 1
     """
 )
 
@@ -58,6 +59,6 @@ def use_attempt(session: Session, kind: str, client: str, *, limit: int, window:
         session.execute(_FORGET, values)
 
 
-def forget_attempts(session: Session) -> None:
-    """Delete what was counted more than a day ago, whoever counted."""
-    session.execute(_FORGET_OLD)
+def forget_attempts(session: Session) -> int:
+    """Delete what was counted more than a day ago, whoever counted. Return how many."""
+    return len(session.execute(_FORGET_OLD).all())

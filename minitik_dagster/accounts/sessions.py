@@ -87,10 +87,11 @@ _FORGET = text(
     """
     DELETE FROM sessions
     WHERE expires < statement_timestamp() AT TIME ZONE 'UTC' AND "sessionToken" LIKE 'sha256:%'
+    RETURNING 1
     """
 )
 
 
-def forget_sessions(session: Session) -> None:
-    """Delete our sessions that have ended; the old system's rows are its own."""
-    session.execute(_FORGET)
+def forget_sessions(session: Session) -> int:
+    """Delete our sessions that have ended; the old system's rows are its own. Return how many."""
+    return len(session.execute(_FORGET).all())

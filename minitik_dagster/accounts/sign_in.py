@@ -41,6 +41,7 @@ _FORGET: Final = text(
     """
     DELETE FROM verification_tokens
     WHERE expires < statement_timestamp() AT TIME ZONE 'UTC' AND token LIKE 'sha256:%'
+    RETURNING 1
     """
 )
 
@@ -89,9 +90,9 @@ def consume_link(session: Session, token: str, *, sign_up_open: bool) -> SignIn:
     return SignIn(user.id, user.email, open_session(session, user.id))
 
 
-def forget_links(session: Session) -> None:
-    """Delete our tokens that have expired; the old system's rows are its own."""
-    session.execute(_FORGET)
+def forget_links(session: Session) -> int:
+    """Delete our tokens that have expired; the old system's rows are its own. Return how many."""
+    return len(session.execute(_FORGET).all())
 
 
 def _unusable() -> InvalidInputError:

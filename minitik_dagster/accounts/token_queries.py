@@ -38,7 +38,8 @@ WHERE id = :id AND "tokenVersion" IS NOT DISTINCT FROM CAST(:old_version AS bigi
 # An intent without an answer that was read stays: it is the gap that a crash leaves, too.
 FAILED = f"""
 UPDATE accounts SET "refreshFailures" = COALESCE("refreshFailures", 0) + 1,
-    "refreshOutcome" = :code, "refreshNextAt" = {NOW} + CAST(:wait AS interval),
+    "refreshFailedAt" = {NOW}, "refreshOutcome" = :code,
+    "refreshNextAt" = {NOW} + CAST(:wait AS interval),
     "refreshStartedAt" = CASE WHEN :unread THEN "refreshStartedAt" END
 WHERE id = :id AND status = 'CONNECTED'
 """
@@ -47,7 +48,7 @@ WHERE id = :id AND status = 'CONNECTED'
 WITHDRAW = f"""
 WITH withdrawn AS (
     UPDATE accounts SET status = CAST(:status AS "AccountStatus"), "refreshStartedAt" = NULL,
-        "refreshNextAt" = NULL, "refreshOutcome" = :code
+        "refreshNextAt" = NULL, "refreshOutcome" = :code, "refreshFailedAt" = {NOW}
     WHERE id = :account_id AND status = 'CONNECTED'
     RETURNING id, "userId", platform
 ), facts AS (

@@ -7,6 +7,8 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.notifications.alert_post import AlertPost
+from minitik_dagster.operations import alerts
 from minitik_dagster.publishing import alarm
 
 _log = structlog.get_logger(__name__)
@@ -44,6 +46,9 @@ class AlarmWatch:
         try:
             with self._state.engine.begin() as connection:
                 alarm.look(connection)
+            with self._state.engine.begin() as connection:
+                alerts.look(connection, self._state.settings)
+            AlertPost(self._state.engine, self._state.settings).work()
         except DBAPIError as error:
             if not self._down:
                 _log.warning("alarm.blind", reason=type(error.orig).__name__)

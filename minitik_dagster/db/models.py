@@ -84,6 +84,7 @@ class Account(Base):
     refreshed_at: Mapped[datetime | None] = mapped_column("refreshedAt", UtcTimestamp)
     refresh_failures: Mapped[int | None] = mapped_column("refreshFailures", Integer)
     refresh_next_at: Mapped[datetime | None] = mapped_column("refreshNextAt", UtcTimestamp)
+    refresh_failed_at: Mapped[datetime | None] = mapped_column("refreshFailedAt", UtcTimestamp)
     refresh_outcome: Mapped[str | None] = mapped_column("refreshOutcome", Text)
     probed_at: Mapped[datetime | None] = mapped_column("probedAt", UtcTimestamp)
     probe_outcome: Mapped[str | None] = mapped_column("probeOutcome", Text)

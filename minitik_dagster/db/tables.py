@@ -211,6 +211,24 @@ class Alert(Base):
     opened_at: Mapped[datetime] = mapped_column("openedAt", UtcTimestamp)
     last_seen_at: Mapped[datetime] = mapped_column("lastSeenAt", UtcTimestamp)
     resolved_at: Mapped[datetime | None] = mapped_column("resolvedAt", UtcTimestamp)
+    notified_at: Mapped[datetime | None] = mapped_column("notifiedAt", UtcTimestamp)
+    notified_level: Mapped[str | None] = mapped_column("notifiedLevel", Text)
+
+
+class DrainedPublication(Base):
+    """A publication that an operator drained, as it stood before."""
+
+    __tablename__ = "drained_publications"
+
+    batch_id: Mapped[str] = mapped_column("batchId", Text, primary_key=True)
+    publication_id: Mapped[str] = mapped_column(
+        "publicationId", Text, ForeignKey("publications.id"), primary_key=True
+    )
+    stage: Mapped[str] = mapped_column(Text)
+    hold_reason: Mapped[str | None] = mapped_column("holdReason", Text)
+    revision: Mapped[int] = mapped_column(Integer)
+    drained_at: Mapped[datetime] = mapped_column("drainedAt", UtcTimestamp)
+    restored_at: Mapped[datetime | None] = mapped_column("restoredAt", UtcTimestamp)
 
 
 class Dispatcher(Base):

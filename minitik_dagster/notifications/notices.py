@@ -18,6 +18,9 @@ ACCOUNT_UNHEALTHY: Final = "account.unhealthy"
 # A refresh token that will end before its account's next post (payload: userId, accountId, platform,
 # expiresAt, days).
 ACCOUNT_EXPIRES_SOON: Final = "account.expires_soon"
+# A post that will not make it unless somebody acts (payload: userId, accountId, publicationId, platform,
+# dueAt, reason, fix).
+PUBLICATION_AT_RISK: Final = "publication.at_risk"
 PUBLICATION_REMOVED: Final = "publication.removed"
 # A sign-in link by e-mail (payload: email, and the link's single-use token sealed by the vault).
 SIGN_IN_LINK: Final = "sign_in.link"

@@ -12,6 +12,7 @@ from minitik_dagster.notifications.notices import (
     ACCOUNT_DISCONNECTED,
     ACCOUNT_EXPIRES_SOON,
     ACCOUNT_UNHEALTHY,
+    PUBLICATION_AT_RISK,
     PUBLICATION_REMOVED,
     SIGN_IN_LINK,
 )
@@ -53,6 +54,11 @@ TEXTS: Final[Mapping[str, Text]] = MappingProxyType(
             "Your {platform} account must be connected again within {days} days",
             "The access to your {platform} account ends at {expiresAt} and cannot be renewed by "
             "itself. Connect it again before then, so that no post is missed:\n\n{url}\n",
+        ),
+        PUBLICATION_AT_RISK: Text(
+            "A post for {platform} will not go out unless you act",
+            "A post of yours is to be published on {platform} at {dueAt}, and as things stand it will "
+            "not be: {reason}\n\nWhat helps: {fix}\n\nThe post: {publicationId}\n\n{url}\n",
         ),
         PUBLICATION_REMOVED: Text(
             "A post is not on {platform} any more",

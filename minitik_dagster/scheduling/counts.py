@@ -2,8 +2,8 @@
 
 publish        publications: delayed = due in the future, waiting = overdue and unclaimed, active =
                leased, paused = paused, held or parked, completed = live, failed = failed for good
-token-refresh  accounts: waiting = connected and ending within 30 minutes, delayed = connected and
-               ending later, failed = EXPIRED or ERROR
+token-refresh  accounts: active = being renewed, waiting = connected and ending within 30 minutes,
+               delayed = connected and ending later, failed = EXPIRED or ERROR
 dead-letter    waiting = open, completed = resolved
 analytics      has no rows to wait in yet
 """
@@ -95,11 +95,21 @@ _PUBLISH_LAST_MINUTE: Final = text(
 )
 _TOKENS: Final = text(
     f"""
-    SELECT count(*) FILTER (WHERE status = 'CONNECTED'
+    SELECT count(*) FILTER (WHERE busy) AS active,
+        count(*) FILTER (WHERE NOT busy AND status = 'CONNECTED'
             AND "tokenExpiresAt" <= {_NOW} + interval '30 minutes') AS waiting,
-        count(*) FILTER (WHERE status = 'CONNECTED'
+        count(*) FILTER (WHERE NOT busy AND status = 'CONNECTED'
             AND "tokenExpiresAt" > {_NOW} + interval '30 minutes') AS delayed,
         count(*) FILTER (WHERE status IN ('EXPIRED','ERROR')) AS failed
+    FROM (SELECT *, status = 'CONNECTED'
+            AND COALESCE("refreshStartedAt" > {_NOW} - interval '1 minute', false) AS busy
+        FROM accounts) a
+    """  # noqa: S608 - built from constants of this file only
+)
+_TOKENS_LAST_MINUTE: Final = text(
+    f"""
+    SELECT count(*) FILTER (WHERE "refreshedAt" >= {_NOW} - interval '1 minute') AS completed,
+        count(*) FILTER (WHERE "refreshFailedAt" >= {_NOW} - interval '1 minute') AS failed
     FROM accounts
     """  # noqa: S608 - built from constants of this file only
 )
@@ -118,13 +128,18 @@ def queue_metrics(session: Session) -> QueueMetrics:
     publish = session.execute(_PUBLISH).mappings().one()
     minute = session.execute(_PUBLISH_LAST_MINUTE).mappings().one()
     tokens = session.execute(_TOKENS).mappings().one()
+    renewed = session.execute(_TOKENS_LAST_MINUTE).mappings().one()
     letters = session.execute(_DEAD_LETTERS).mappings().one()
     throughput = Throughput(minute["completed"], minute["failed"], minute["average"])
     return QueueMetrics(
         (
             Queue("publish", Counts(**publish), throughput),
             Queue("analytics", Counts(), Throughput()),
-            Queue("token-refresh", Counts(**tokens), Throughput()),
+            Queue(
+                "token-refresh",
+                Counts(**tokens),
+                Throughput(renewed["completed"], renewed["failed"]),
+            ),
             Queue("dead-letter", Counts(**letters), Throughput()),
         ),
         collected_at,

@@ -72,6 +72,7 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/scheduling/bulk"): SCHEDULE,
     ("GET", "/api/scheduling"): POSTS,
     ("GET", "/api/scheduling/stats"): ADMIN,
+    ("POST", "/api/scheduling/process"): ADMIN,
     ("GET", "/api/scheduling/{job_id}"): POSTS,
     ("PATCH", "/api/scheduling/{job_id}"): Guard(("schedule:write",), body={"priority": "HIGH"}),
     ("DELETE", "/api/scheduling/{job_id}"): SCHEDULE,
@@ -127,6 +128,7 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/webhooks/tiktok"): OPEN,
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
+    ("GET", "/metrics"): ADMIN,
 }
 GUARDED = {route: guard for route, guard in GUARDS.items() if not guard.is_open}
 UNSAFE = [route for route in GUARDED if route[0] not in {"GET", "HEAD"}]

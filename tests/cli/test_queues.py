@@ -143,3 +143,29 @@ def test_held_posts_are_released_or_named_as_too_late(
     assert released == {"released": [publication], "tooLate": []}
     assert stage(on_database, publication) == "scheduled"
     assert "no account" in minitik.refused("accounts", "release", "nobody")
+
+
+def test_a_queue_is_drained_in_two_steps_and_put_back(
+    minitik: Command, on_database: Engine, failed: tuple[str, str]
+) -> None:
+    """A plan without --yes; the batch's id undoes it; the audit log says who did what."""
+    publication, _ = failed
+    with on_database.begin() as connection:
+        connection.execute(
+            text("UPDATE publications SET stage = 'scheduled', \"maxLateness\" = 999999")
+        )
+    plan = minitik.good("queues", "drain", "--platform", "youtube").out
+    assert plan.endswith("1 would be cancelled; nothing was changed, repeat with --yes\n")
+    assert stage(on_database, publication) == "scheduled"
+    done = minitik.good("queues", "drain", "--all", "--yes", "--json").data
+    assert (done["drained"], stage(on_database, publication)) == (1, "cancelled")
+    [listed] = minitik.good("queues", "drained", "--json").data
+    assert (listed["batch"], listed["left"]) == (done["batch"], 1)
+    assert "1 would be put back" in minitik.good("queues", "restore", done["batch"]).out
+    assert stage(on_database, publication) == "cancelled"
+    assert minitik.good("queues", "restore", done["batch"], "--yes").out == "1 put back\n"
+    assert stage(on_database, publication) == "scheduled"
+    assert "are left" in minitik.refused("queues", "restore", done["batch"])
+    acts = minitik.good("audit", "list", "--action", "queue", "--json").data
+    assert [act["action"] for act in acts] == ["queue.restore", "queue.drained", "queue.drain"]
+    assert "one scope is needed" in minitik.refused("queues", "drain")

@@ -27,6 +27,7 @@ from minitik_dagster.notifications.notices import (
     ACCOUNT_DISCONNECTED,
     ACCOUNT_EXPIRES_SOON,
     ACCOUNT_UNHEALTHY,
+    PUBLICATION_AT_RISK,
     PUBLICATION_REMOVED,
     QUEUE_NOTICE,
     SIGN_IN_LINK,
@@ -102,7 +103,8 @@ def test_every_kind_of_notice_has_a_text_and_reaches_the_accounts_owner(scene: S
         assert fact in told
     assert "{" not in told
     assert set(TEXTS) == {
-        ACCOUNT_DISCONNECTED, ACCOUNT_EXPIRES_SOON, ACCOUNT_UNHEALTHY, PUBLICATION_REMOVED,
+        ACCOUNT_DISCONNECTED, ACCOUNT_EXPIRES_SOON, ACCOUNT_UNHEALTHY, PUBLICATION_AT_RISK,
+        PUBLICATION_REMOVED,
         SIGN_IN_LINK,
     }  # fmt: skip
     assert _sender(scene.engine, recorder).work() == 0

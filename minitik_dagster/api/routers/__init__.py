@@ -14,6 +14,8 @@ from minitik_dagster.api.routers import (
     health,
     keys,
     platform_events,
+    metrics,
+    nudges,
     platforms,
     publishing,
     queues,
@@ -24,6 +26,7 @@ from minitik_dagster.api.routers import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     content.router,
+    nudges.router,
     scheduling.router,
     bulk.router,
     publishing.router,
@@ -40,4 +43,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     platforms.router,
     platform_events.router,
     health.router,
+    metrics.router,
 )

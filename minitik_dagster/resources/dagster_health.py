@@ -1,0 +1,85 @@
+"""Dagster itself under examination: its instance, the daemons' heartbeats, failed and stuck runs."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from minitik_dagster.operations.findings import Finding, green, red, yellow
+from minitik_dagster.settings import Settings
+
+# Longer than run monitoring's max_runtime_seconds in dagster.yaml.
+_HANGS_AFTER: Final = timedelta(minutes=25)
+
+
+def look(settings: Settings) -> Iterator[Finding]:
+    """Ask the instance of DAGSTER_HOME; nothing where none is configured."""
+    if not settings.dagster_home:
+        return
+    if not (Path(settings.dagster_home) / "dagster.yaml").is_file():
+        yield red(
+            "dagster", "DAGSTER_HOME holds no dagster.yaml", "copy the one of this project there"
+        )
+        return
+    from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+    with DagsterInstance.from_config(settings.dagster_home) as instance:
+        statuses = instance.get_daemon_statuses()
+        ill = sorted(
+            name for name, status in statuses.items() if status.required and not status.healthy
+        )
+        errors = sorted(
+            name
+            for name, status in statuses.items()
+            if status.required and status.last_heartbeat and status.last_heartbeat.errors
+        )
+        if ill:
+            yield red(
+                "dagster daemon",
+                f"no heartbeat of: {', '.join(ill)}",
+                "start it, exactly one: dagster-daemon run --workspace …; until then a resident "
+                "dispatcher publishes: minitik dispatcher",
+            )
+        elif errors:
+            yield yellow(
+                "dagster daemon", f"reports errors in: {', '.join(errors)}", "look at its log"
+            )
+        else:
+            yield green("dagster daemon", "beats")
+        started = [DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED]
+        waiting = instance.get_runs_count(RunsFilter(statuses=started))
+        queued = instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.QUEUED]))
+        if queued > 20 or waiting > 10:
+            yield yellow(
+                "dagster runs",
+                f"{queued} are queued and {waiting} are starting",
+                "look at the code server and at max_concurrent_runs of dagster.yaml",
+            )
+
+
+def stuck_runs(settings: Settings) -> list[dict[str, Any]]:
+    """Return runs that have been in progress for longer than a window and its grace."""
+    if not settings.dagster_home:
+        return []
+    from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+    before = datetime.now(UTC) - _HANGS_AFTER
+    statuses = [
+        DagsterRunStatus.QUEUED,
+        DagsterRunStatus.STARTING,
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.CANCELING,
+    ]
+    with DagsterInstance.from_config(settings.dagster_home) as instance:
+        records = instance.get_run_records(
+            RunsFilter(statuses=statuses, updated_before=before), limit=50
+        )
+        return [
+            {
+                "run": record.dagster_run.run_id,
+                "job": record.dagster_run.job_name,
+                "status": record.dagster_run.status.value,
+                "updated_at": record.update_timestamp,
+            }
+            for record in records
+        ]

@@ -1,0 +1,31 @@
+"""The sensor `alerts`: evaluates the thresholds and sends what is to be told."""
+
+from dagster import DefaultSensorStatus, SensorEvaluationContext, SkipReason, sensor
+from sqlalchemy.exc import DBAPIError
+
+from minitik_dagster.notifications.alert_post import AlertPost
+from minitik_dagster.operations import alerts as domain
+from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.settings import load_settings
+
+
+@sensor(
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Evaluates the thresholds of alerts; the API process does the same without Dagster.",
+)
+def alerts(context: SensorEvaluationContext, database: DatabaseResource) -> SkipReason:
+    """Look once; asks for no run."""
+    settings = load_settings()
+    try:
+        with database.connect() as connection:
+            looked = domain.look(connection, settings, by_sensor=True)
+            engine = connection.engine
+        sent = AlertPost(engine, settings).work()
+    except DBAPIError as error:
+        return SkipReason(f"PostgreSQL does not answer ({type(error.orig).__name__})")
+    if looked is None:
+        return SkipReason("another process is looking")
+    changes = ", ".join(f"{key} {change}" for key, change in looked.changes.items())
+    context.log.debug("thresholds: %s", changes or "no change")
+    return SkipReason(f"{changes or 'no change'}; {sent} notices sent")

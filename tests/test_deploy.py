@@ -1,0 +1,135 @@
+"""What stands in deploy/ agrees with itself, with the page, and with what the programs take."""
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from minitik_dagster.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "deploy"
+PROGRAMS = ("code-server", "daemon", "webserver", "api", "dispatcher")
+# Read by Dagster's own files, or by Compose for its servers.
+NOT_OURS = {"MINITIK_CODE_SERVER_HOST", "MINITIK_CODE_SERVER_PORT", "POSTGRES_PASSWORD"}
+UNITS = {name: DEPLOY / "systemd" / f"minitik-{name}.service" for name in (*PROGRAMS, "migrate")}
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    """Compose's services, merged as Compose does."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())[
+        "services"
+    ]
+    return found
+
+
+def _exec(name: str) -> list[str]:
+    [line] = [
+        text for text in UNITS[name].read_text().splitlines() if text.startswith("ExecStart=")
+    ]
+    return line.removeprefix("ExecStart=").split()
+
+
+def _shape(command: list[str]) -> list[str]:
+    """A command without its folder, addresses and ports, which differ between the two."""
+    return [
+        word.rsplit("/", 1)[-1] if number == 0 else word
+        for number, word in enumerate(command)
+        if word not in {"0.0.0.0", "127.0.0.1"}  # noqa: S104 - what is compared, not what is bound
+    ]
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "migrate"])
+def test_compose_and_systemd_start_the_same_programs(
+    services: dict[str, dict[str, Any]], name: str
+) -> None:
+    """With the same arguments, and each by a program that this package or its lock installs."""
+    command = services[name].get("command") or ["minitik", "db", "upgrade"]
+    assert _shape(command) == _shape(_exec(name))
+    scripts = {item.name for item in importlib.metadata.entry_points(group="console_scripts")}
+    assert command[0] in scripts
+    assert Path(sys.executable).parent.joinpath(command[0]).exists()
+
+
+def test_no_program_starts_before_the_migration_and_none_migrates_by_itself(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in PROGRAMS:
+        waits = services[name]["depends_on"]["migrate"]
+        assert waits == {"condition": "service_completed_successfully"}, name
+        assert "upgrade" not in services[name]["command"]
+    assert services["migrate"]["restart"] == "no"
+
+
+def test_only_loopback_is_published_and_every_server_has_a_health_check(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    """The web UI has no authentication of its own; a proxy stands in front of both."""
+    for name, service in services.items():
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), name
+        if name not in {"migrate", "dispatcher"}:
+            assert service["healthcheck"]["test"], name
+    for name in ("webserver", "api"):
+        assert "127.0.0.1" in " ".join(_exec(name))
+
+
+def test_a_dispatcher_has_the_time_to_end_what_it_sends(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in ("dispatcher", "code-server"):
+        assert services[name]["stop_grace_period"] == "60s"
+        assert "TimeoutStopSec=60" in UNITS[name].read_text()
+
+
+def test_every_variable_that_is_set_there_is_one_that_somebody_reads() -> None:
+    known = {name.upper() for name in Settings.model_fields} | NOT_OURS
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    told = set(compose["x-program"]["environment"])
+    told |= set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
+    for unit in UNITS.values():
+        for line in re.findall(r"^Environment=(.*)$", unit.read_text(), re.MULTILINE):
+            told |= {pair.split("=")[0] for pair in line.split()}
+    assert told <= known, told - known
+
+
+def test_the_image_holds_what_the_programs_read() -> None:
+    """The lock with its hashes, both of Dagster's files, a user of its own; nothing of a developer's."""
+    image = (DEPLOY / "Dockerfile").read_text()
+    assert "--require-hashes --no-deps -r requirements/run.lock" in image
+    assert re.search(r"^USER minitik$", image, re.MULTILINE)
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored[0] == "*", "an allow-list: no .env can slip into an image"
+    allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    copied = {
+        word
+        for line in re.findall(r"^COPY (?!--from)(.*)$", image, re.MULTILINE)
+        for word in line.split()[:-1]
+    }
+    assert copied <= allowed
+    assert all((ROOT / name).exists() for name in allowed)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_understands_every_unit(tmp_path: Path) -> None:
+    """By systemd's own verification, with the programs of this environment."""
+    binaries = Path(sys.executable).parent
+    for unit in (*UNITS.values(), DEPLOY / "systemd" / "minitik.target"):
+        text = unit.read_text().replace("/opt/minitik/bin", str(binaries))
+        (tmp_path / unit.name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if "minitik" in line]
+    assert not ours, ours
