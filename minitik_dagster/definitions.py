@@ -3,9 +3,21 @@
 from dagster import Definitions
 
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
+from minitik_dagster.assets.metrics import (
+    account_performance,
+    content_performance,
+    daily_metrics,
+    metric_snapshots,
+)
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
+from minitik_dagster.jobs.analytics import (
+    read_metrics,
+    read_metrics_every_hour,
+    roll_up_metrics,
+    roll_up_metrics_every_hour,
+)
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
 from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
@@ -15,13 +27,22 @@ from minitik_dagster.jobs.upkeep import (
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
+from minitik_dagster.resources.analytics import MongoResource, MongoRollupIOManager
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
 
 defs = Definitions(
-    assets=[publications, reconciled_publications, account_tokens],
+    assets=[
+        publications,
+        reconciled_publications,
+        account_tokens,
+        metric_snapshots,
+        daily_metrics,
+        content_performance,
+        account_performance,
+    ],
     asset_checks=[publication_checks, account_token_checks],
     jobs=[
         publish_due_posts,
@@ -29,12 +50,21 @@ defs = Definitions(
         reconcile_publications,
         check_publications,
         refresh_tokens,
+        read_metrics,
+        roll_up_metrics,
     ],
     schedules=[
         check_publications_every_15_minutes,
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
+        read_metrics_every_hour,
+        roll_up_metrics_every_hour,
     ],
     sensors=[due_posts, resident_windows],
-    resources={"settings": SettingsResource(), "database": DatabaseResource()},
+    resources={
+        "settings": SettingsResource(),
+        "database": DatabaseResource(),
+        "mongo": MongoResource(),
+        "rollups": MongoRollupIOManager(),
+    },
 )

@@ -27,7 +27,15 @@ from minitik_dagster.settings import Settings
 
 # A rename shows here, in review: operators' bookmarks, tags and alerts name these.
 EXPECTED: dict[str, Any] = {
-    "assets": ["account_tokens", "publications", "reconciled_publications"],
+    "assets": [
+        "account_performance",
+        "account_tokens",
+        "content_performance",
+        "daily_metrics",
+        "metric_snapshots",
+        "publications",
+        "reconciled_publications",
+    ],
     "checks": [
         "no_connection_ends_soon",
         "no_double_post",
@@ -40,20 +48,24 @@ EXPECTED: dict[str, Any] = {
     "jobs": [
         "check_publications",
         "publish_due_posts",
+        "read_metrics",
         "reconcile_publications",
         "refresh_tokens",
         "replay_dead_letters",
+        "roll_up_metrics",
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
+        "read_metrics_every_hour": "0,30 * * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
+        "roll_up_metrics_every_hour": "10 * * * *",
     },
     "sensors": {
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
         "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
     },
-    "resources": ["database", "settings"],
+    "resources": ["database", "mongo", "rollups", "settings"],
 }
 
 _SNAPSHOT = """
@@ -124,7 +136,11 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
     """Its events come from dispatchers; "Materialize" must not start one."""
     graph = defs.get_repository_def().asset_graph
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == {
+        "account_performance",
         "account_tokens",
+        "content_performance",
+        "daily_metrics",
+        "metric_snapshots",
         "reconciled_publications",
     }
 

@@ -45,13 +45,17 @@ METRICS: Final[tuple[Metric, ...]] = (
         tiktok=("view_count", "Views of the video (Video Object)."),
         instagram=(
             "views",
-            "How often the reel was played, replays included; in place of plays and impressions, "
-            "which were withdrawn on 2025-04-21 (Media Insights).",
+            (
+                "How often the reel was played, replays included; in place of plays and impressions, "
+                "which were withdrawn on 2025-04-21 (Media Insights)."
+            ),
         ),
         youtube=(
             "statistics.viewCount",
-            "Playback starts: of Shorts since 2025-03-31, of all formats since 2026-08-24; what was "
-            "a view before is engagedViews in the daily reports (revision history).",
+            (
+                "Playback starts: of Shorts since 2025-03-31, of all formats since 2026-08-24; what was "
+                "a view before is engagedViews in the daily reports (revision history)."
+            ),
         ),
     ),
     _metric(

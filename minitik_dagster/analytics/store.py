@@ -205,6 +205,12 @@ class AnalyticsStore:
             )
             return {str(one["partition"]): str(one["generation"]) for one in found}
 
+    def partitions(self, name: str) -> list[str]:
+        """Return the partitions of a rollup that were ever written."""
+        with mongo_errors():
+            found = self._collection(PARTITIONS).find({"collection": name}, {"partition": 1})
+            return sorted(str(one["partition"]) for one in found)
+
     def rows(
         self,
         name: str,
@@ -219,9 +225,7 @@ class AnalyticsStore:
                 return []
             current = {**query, "generation": {"$in": list(before.values())}}
             with mongo_errors():
-                found = list(
-                    self._collection(name).find(current, dict.fromkeys(fields, 1) or None)
-                )
+                found = list(self._collection(name).find(current, dict.fromkeys(fields, 1) or None))
             # A partition that was replaced meanwhile may have lost its old rows before they were read.
             if self.generations(name, partitions) == before:
                 return found

@@ -1,5 +1,6 @@
 """The ladder of due instants: pure rules, drawn."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -22,7 +23,7 @@ HOURS = st.integers(min_value=-48, max_value=24 * 400)
 
 def test_the_ladder_is_the_cadence_by_age() -> None:
     """Hourly in the first day, every 4 h until the third, 6 h until the seventh, daily, weekly, a year."""
-    steps = {b: b - a for a, b in zip(LADDER, LADDER[1:], strict=False)}
+    steps = {b: b - a for a, b in itertools.pairwise(LADDER)}
     assert LADDER[0] == 0
     assert {step for age, step in steps.items() if age <= 24} == {1}
     assert {step for age, step in steps.items() if 24 < age <= 72} == {4}

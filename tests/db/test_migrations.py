@@ -23,7 +23,7 @@ LEGACY_TABLES = (
     "users", "sessions", "accounts", "contents", "publications", "scheduled_jobs",
     "verification_tokens", "notification_subscriptions",
 )  # fmt: skip
-VERSIONS = ["0001", "0002", "0003", "0004", "0005"]
+VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0008"]
 ROWS = """
 INSERT INTO users VALUES ('u1', 'a@example.org', NULL, 'A', NULL, NULL, 'PRO',
     '2025-01-02 03:04:05.678', '2025-01-02 03:04:05.678');

@@ -12,6 +12,7 @@ from minitik_dagster.local.sandbox.clock import SandboxClock
 from minitik_dagster.local.sandbox.faults import FaultBook
 from minitik_dagster.local.sandbox.fetch import Fetcher
 from minitik_dagster.local.sandbox.limits import Limits
+from minitik_dagster.local.sandbox.numbers import Numbers
 from minitik_dagster.local.sandbox.posts import Posts
 from minitik_dagster.local.sandbox.store import Store
 
@@ -45,6 +46,7 @@ class World:
     limits: Limits
     accounts: Accounts
     posts: Posts
+    numbers: Numbers
     faults: FaultBook
     fetcher: Fetcher
     calls: deque[RecordedCall] = field(default_factory=lambda: deque(maxlen=_CALLS_KEPT))
@@ -81,6 +83,7 @@ def open_world(path: Path | str) -> World:
         limits=limits,
         accounts=Accounts(store, clock, limits),
         posts=Posts(store),
+        numbers=Numbers(store),
         faults=FaultBook(store),
         fetcher=Fetcher(),
     )

@@ -1,0 +1,91 @@
+"""The jobs of analytics and their schedules: readings at the hour, rollups after them."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from dagster import (
+    AssetSelection,
+    DefaultScheduleStatus,
+    RunRequest,
+    ScheduleEvaluationContext,
+    SkipReason,
+    define_asset_job,
+    in_process_executor,
+    schedule,
+)
+
+from minitik_dagster.assets.metrics import (
+    METRIC_SNAPSHOTS_KEY,
+    account_performance,
+    content_performance,
+    daily_metrics,
+    metric_snapshots,
+)
+from minitik_dagster.settings import load_settings
+
+_HOUR: Final = timedelta(hours=1)
+# An hour that no run has taken is asked for again for so long: a reading may be taken until the
+# post's next one is due.
+_CATCH_UP_HOURS: Final = 6
+
+read_metrics = define_asset_job(
+    "read_metrics",
+    selection=AssetSelection.assets(metric_snapshots),
+    executor_def=in_process_executor,
+    description="Reads the counters that fell due at an hour. Inserts what is missing; safe at any time.",
+    tags={"minitik/kind": "analytics"},
+)
+
+roll_up_metrics = define_asset_job(
+    "roll_up_metrics",
+    selection=AssetSelection.assets(daily_metrics, content_performance, account_performance),
+    executor_def=in_process_executor,
+    description="Rolls a day's readings up into increases, and these into posts' and accounts' totals.",
+    tags={"minitik/kind": "analytics"},
+)
+
+
+@schedule(
+    job=read_metrics,
+    cron_schedule="0,30 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="This hour's readings, at the hour and once more for what failed; and hours left out.",
+)
+def read_metrics_every_hour(
+    context: ScheduleEvaluationContext,
+) -> Iterator[RunRequest | SkipReason]:
+    """Ask for this hour's partition, and for the last hours' that were never taken."""
+    if load_settings().minitik_dispatch == "off":
+        yield SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
+        return
+    now = context.scheduled_execution_time.astimezone(UTC)
+    hours = [_key(now)]
+    if now.minute == 0:
+        taken = context.instance.get_materialized_partitions(METRIC_SNAPSHOTS_KEY)
+        earlier = [_key(now - n * _HOUR) for n in range(_CATCH_UP_HOURS, 0, -1)]
+        # Before the first reading of all there is nothing to catch up with.
+        hours += [key for key in earlier if taken and key not in taken]
+    for key in hours:
+        yield RunRequest(run_key=f"{key}@{now:%Y-%m-%dT%H:%M}", partition_key=key)
+
+
+@schedule(
+    job=roll_up_metrics,
+    cron_schedule="10 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Today's rollup each hour, and yesterday's once more after midnight.",
+)
+def roll_up_metrics_every_hour(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
+    """Ask for today's partition; after midnight for yesterday's, which the last hour has ended."""
+    now = context.scheduled_execution_time.astimezone(UTC)
+    days = [now - timedelta(days=1), now] if now.hour == 0 else [now]
+    for day in days:
+        key = f"{day:%Y-%m-%d}"
+        yield RunRequest(run_key=f"{key}@{now:%Y-%m-%dT%H}", partition_key=key)
+
+
+def _key(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d-%H}:00"
