@@ -16,14 +16,14 @@ from minitik_dagster.analytics.names import (
     RETENTION_SECONDS,
     TIME_SERIES,
 )
-from minitik_dagster.errors import MinitikError
+from minitik_dagster.errors import ConfigurationError
 
 _MARKER: Final = "schema"
 _EMBEDDED: Final = "nx_27017"
 _NAMESPACE_EXISTS: Final = 48
 
 
-class AnalyticsCollectionError(MinitikError):
+class AnalyticsCollectionError(ConfigurationError):
     """The collection `analytics` is not the time-series collection it must be; says what to do."""
 
 
@@ -53,11 +53,12 @@ def require_time_series(database: Database[dict[str, Any]]) -> None:
             database[PARTITIONS].update_one({"_id": _MARKER}, {"$set": marker}, upsert=True)
     found = _options(database) or {}
     if "timeseries" not in found:
-        raise AnalyticsCollectionError(
+        problem = (
             f"MongoDB holds a plain collection {READINGS!r} in database {database.name!r}: rename it "
             f"(db.{READINGS}.renameCollection('{READINGS}_old')), run `minitik analytics ensure`, "
             "and insert its documents into the new collection"
         )
+        raise AnalyticsCollectionError([problem])
     for keys in READING_INDEXES:
         database[READINGS].create_index(list(keys))
 

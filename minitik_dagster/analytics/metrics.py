@@ -94,6 +94,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
 )
 NAMES: Final = tuple(metric.name for metric in METRICS)
+# What may be added up over posts: one account that saw two posts would be counted twice.
+ADDITIVE: Final = ("views", "likes", "comments", "shares")
 ENGAGEMENTS: Final = ("likes", "comments", "shares")
 
 OFFERED: Final[Mapping[Platform, frozenset[str]]] = MappingProxyType(

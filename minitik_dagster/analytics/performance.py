@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from minitik_dagster.analytics.metrics import NAMES, engagement_rate
+from minitik_dagster.analytics.metrics import ADDITIVE, NAMES, engagement_rate
 from minitik_dagster.analytics.names import CONTENT_PERFORMANCE, DAILY
 from minitik_dagster.analytics.rollup import summed
 from minitik_dagster.analytics.store import AnalyticsStore, Document
@@ -99,7 +99,7 @@ def _last(values: Iterable[int | None]) -> int | None:
 
 def account_document(account_id: str, posts: Sequence[Document]) -> Document:
     """Return what an account has come to: the sums of what is known of its posts."""
-    totals = {name: summed(post["totals"][name] for post in posts) for name in NAMES}
+    totals = {name: summed(post["totals"][name] for post in posts) for name in ADDITIVE}
     return {
         "_id": account_id,
         "accountId": account_id,
@@ -111,7 +111,7 @@ def account_document(account_id: str, posts: Sequence[Document]) -> Document:
         "engagementRate": engagement_rate(Platform(posts[0]["platform"]), totals),
         "growth": {
             f"{n}d": {
-                name: summed(post["growth"][f"{n}d"][name] for post in posts) for name in NAMES
+                name: summed(post["growth"][f"{n}d"][name] for post in posts) for name in ADDITIVE
             }
             for n in GROWTH_DAYS
         },

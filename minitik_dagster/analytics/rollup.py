@@ -7,15 +7,15 @@ readings have begun to expire is never rewritten: what is left of them would giv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from minitik_dagster.analytics.days import end_of, start_of
+from minitik_dagster.analytics.days import day_of, end_of, start_of
 from minitik_dagster.analytics.increases import Counter, counters_of
 from minitik_dagster.analytics.live_posts import live_posts
-from minitik_dagster.analytics.metrics import NAMES, OFFERED
+from minitik_dagster.analytics.metrics import ADDITIVE, OFFERED
 from minitik_dagster.analytics.names import RETENTION_SECONDS
 from minitik_dagster.analytics.readings import Reading, Series, earliest_per_slot
 from minitik_dagster.analytics.store import AnalyticsStore, Document
@@ -39,6 +39,11 @@ def is_frozen(day: date, now: datetime) -> bool:
     return start_of(day) - _LOOK_BACK < now - RETENTION
 
 
+def as_known(series: Series, now: datetime) -> Series:
+    """Return the series as it can be known: before the oldest reading there may be, nothing is."""
+    return replace(series, adopted=series.adopted or series.live_at < now - RETENTION)
+
+
 def day_documents(
     store: AnalyticsStore, connection: Connection, day: date, *, now: datetime
 ) -> list[Document]:
@@ -51,9 +56,7 @@ def day_documents(
         series = [post.series for post in live_posts(connection, ids=some)]
         readings = readings_of(store, series, opening=start, until=end)
         for one in series:
-            # What was live before the oldest reading that can be there has an unknown beginning.
-            known = replace(one, adopted=one.adopted or one.live_at < now - RETENTION)
-            entry = post_day(known, readings[one.publication_id], day)
+            entry = post_day(as_known(one, now), readings[one.publication_id], day)
             by_account[one.account_id].append((one, entry))
     return [account_day(day, rows) for _, rows in sorted(by_account.items())]
 
@@ -81,8 +84,7 @@ def readings_of(
             if value is not None
         }
     ]
-    for publication_id, readings in _by_publication(store.readings(further, until=until)).items():
-        found[publication_id] = readings
+    found.update(_by_publication(store.readings(further, until=until)))
     return found
 
 
@@ -93,9 +95,11 @@ def _by_publication(readings: Iterable[Reading]) -> dict[str, list[Reading]]:
     return found
 
 
-def post_day(series: Series, readings: Sequence[Reading], day: date) -> Document:
+def post_day(
+    series: Series, readings: Sequence[Reading], day: date, zone: tzinfo = UTC
+) -> Document:
     """Return one post's day: each metric's increase, and when it was last read."""
-    start, end = start_of(day), end_of(day)
+    start, end = start_of(day, zone), end_of(day, zone)
     within = [one for one in readings if start < one.timestamp <= end]
     return {
         "publicationId": series.publication_id,
@@ -103,13 +107,15 @@ def post_day(series: Series, readings: Sequence[Reading], day: date) -> Document
         "platformPostId": series.platform_post_id,
         "capturedAt": within[-1].timestamp,
         "readings": len(within),
-        **dict(_figures(counters_of(series, readings), day)),
+        **dict(_figures(counters_of(series, readings), day, zone)),
     }
 
 
-def _figures(counters: Mapping[str, Counter], day: date) -> Iterator[tuple[str, Document]]:
+def _figures(
+    counters: Mapping[str, Counter], day: date, zone: tzinfo
+) -> Iterator[tuple[str, Document]]:
     for name, counter in counters.items():
-        found = counter.day(day)
+        found = counter.day(day, zone)
         yield (
             name,
             {
@@ -120,6 +126,28 @@ def _figures(counters: Mapping[str, Counter], day: date) -> Iterator[tuple[str, 
                 "since": found.since,
             },
         )
+
+
+def zone_days(
+    store: AnalyticsStore,
+    series: Sequence[Series],
+    days: Sequence[date],
+    zone: tzinfo,
+    *,
+    now: datetime,
+) -> list[Document]:
+    """Return documents like day_documents', of days in a person's zone, from the readings themselves."""
+    readings = readings_of(
+        store, series, opening=start_of(days[0], zone), until=end_of(days[-1], zone)
+    )
+    by_account: dict[tuple[date, str], list[tuple[Series, Document]]] = defaultdict(list)
+    wanted = frozenset(days)
+    for one in series:
+        told = readings.get(one.publication_id, [])
+        for day in {day_of(reading.timestamp, zone) for reading in told} & wanted:
+            entry = post_day(as_known(one, now), told, day, zone)
+            by_account[day, one.account_id].append((one, entry))
+    return [account_day(day, rows) for (day, _), rows in sorted(by_account.items())]
 
 
 def account_day(day: date, rows: Sequence[tuple[Series, Document]]) -> Document:
@@ -133,7 +161,7 @@ def account_day(day: date, rows: Sequence[tuple[Series, Document]]) -> Document:
         "userId": series.user_id,
         "platform": series.platform.value,
         "capturedAt": max(entry["capturedAt"] for entry in posts),
-        "totals": {name: summed(entry[name]["increase"] for entry in posts) for name in NAMES},
+        "totals": {name: summed(entry[name]["increase"] for entry in posts) for name in ADDITIVE},
         "posts": posts,
     }
 

@@ -196,6 +196,29 @@ class AnalyticsStore:
             rows.delete_many({"partition": partition, "generation": {"$lt": generation}})
         return True
 
+    def replace_document(self, name: str, partition: str, document: Document) -> bool:
+        """Put one document in its predecessor's place; False where the partition was never written."""
+        pointers = self._collection(PARTITIONS)
+        pointer_id = f"{name}:{partition}"
+        for _ in range(_TRIES):
+            generation = self.generations(name, [partition]).get(partition)
+            if generation is None:
+                return False
+            identity = f"{document['_id']}@{generation}"
+            stamped = {
+                **document,
+                "_id": identity,
+                "partition": partition,
+                "generation": generation,
+            }
+            with mongo_errors():
+                self._collection(name).replace_one({"_id": identity}, stamped, upsert=True)
+                # The partition's digest is no longer that of what it holds.
+                mine = {"_id": pointer_id, "generation": generation}
+                if pointers.update_one(mine, {"$set": {"digest": None}}).matched_count:
+                    return True
+        return False
+
     def generations(self, name: str, partitions: Sequence[str]) -> dict[str, str]:
         """Return the present generation of those partitions that were ever written."""
         ids = [f"{name}:{partition}" for partition in partitions]

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from minitik_dagster.api.routers import (
     accounts,
+    analytics,
     auth,
     connections,
     content,
@@ -30,6 +31,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     refreshes.router,
     disconnections.router,
+    analytics.router,
     platforms.router,
     health.router,
 )
