@@ -12,9 +12,12 @@ from minitik_dagster.assets.metrics import (
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
+from minitik_dagster.assets.youtube_reports import youtube_daily_reports
 from minitik_dagster.jobs.analytics import (
     read_metrics,
     read_metrics_every_hour,
+    read_youtube_reports,
+    read_youtube_reports_every_day,
     roll_up_metrics,
     roll_up_metrics_every_hour,
 )
@@ -42,6 +45,7 @@ defs = Definitions(
         daily_metrics,
         content_performance,
         account_performance,
+        youtube_daily_reports,
     ],
     asset_checks=[publication_checks, account_token_checks],
     jobs=[
@@ -52,6 +56,7 @@ defs = Definitions(
         refresh_tokens,
         read_metrics,
         roll_up_metrics,
+        read_youtube_reports,
     ],
     schedules=[
         check_publications_every_15_minutes,
@@ -59,6 +64,7 @@ defs = Definitions(
         refresh_tokens_every_5_minutes,
         read_metrics_every_hour,
         roll_up_metrics_every_hour,
+        read_youtube_reports_every_day,
     ],
     sensors=[due_posts, resident_windows],
     resources={

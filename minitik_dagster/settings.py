@@ -50,6 +50,7 @@ LimitName = Literal[
     "tiktok.metrics",
     "instagram.metrics",
     "youtube.metrics",
+    "youtube.reports",
     "tiktok.refresh",
     "instagram.refresh",
     "youtube.refresh",

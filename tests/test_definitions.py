@@ -35,6 +35,7 @@ EXPECTED: dict[str, Any] = {
         "metric_snapshots",
         "publications",
         "reconciled_publications",
+        "youtube_daily_reports",
     ],
     "checks": [
         "no_connection_ends_soon",
@@ -49,6 +50,7 @@ EXPECTED: dict[str, Any] = {
         "check_publications",
         "publish_due_posts",
         "read_metrics",
+        "read_youtube_reports",
         "reconcile_publications",
         "refresh_tokens",
         "replay_dead_letters",
@@ -57,6 +59,7 @@ EXPECTED: dict[str, Any] = {
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
         "read_metrics_every_hour": "0,30 * * * *",
+        "read_youtube_reports_every_day": "0 12 * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
         "roll_up_metrics_every_hour": "10 * * * *",
@@ -142,6 +145,7 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
         "daily_metrics",
         "metric_snapshots",
         "reconciled_publications",
+        "youtube_daily_reports",
     }
 
 

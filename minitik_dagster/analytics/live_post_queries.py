@@ -37,6 +37,11 @@ WHERE p.stage IN ('live', 'removed') AND {LIVE_AT} IS NOT NULL
 ORDER BY p."accountId", p.id
 """
 
+CHANNELS = """
+SELECT id, "userId" AS user_id FROM accounts
+WHERE platform = 'YOUTUBE' AND status = 'CONNECTED' ORDER BY id
+"""
+
 NOW = "SELECT CAST(statement_timestamp() AT TIME ZONE 'UTC' AS timestamp(3)) AS now"
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"

@@ -118,3 +118,25 @@ def engagement_rate(platform: Platform, counters: Mapping[str, int | None]) -> f
     if views is None or views < 0 or len(known) < len(parts):
         return None
     return round(sum(known) / views * 100, 4) if views else 0.0
+
+
+@dataclass(frozen=True)
+class ReportMetric:
+    """A figure of YouTube's daily reports: of a Pacific day, not a counter."""
+
+    name: str
+    unit: str
+    definition: str
+
+
+REPORT_METRICS: Final[tuple[ReportMetric, ...]] = (
+    ReportMetric("views", "plays", "Playback starts."),
+    ReportMetric("engagedViews", "views", "Views in the older meaning: those that went on."),
+    ReportMetric("estimatedMinutesWatched", "minutes", "Minutes watched, estimated."),
+    ReportMetric("averageViewDuration", "seconds", "Mean length of a view."),
+    ReportMetric("averageViewPercentage", "%", "Mean part of the video that a view saw."),
+    ReportMetric("likes", "likes", "Likes given on the day."),
+    ReportMetric("comments", "comments", "Comments written on the day."),
+    ReportMetric("shares", "shares", "Shares of the day."),
+    ReportMetric("subscribersGained", "people", "New subscribers of the day."),
+)

@@ -245,7 +245,7 @@ class Snapshots:
         """Ask for one batch, once more after a refresh; the token that worked goes on."""
         client, ids = self.client(platform), [one.platform_post_id for one in batch]
         for fresh in (False, True):
-            await self._turn(platform, account_id)
+            await self.turn(platform, account_id)
             self.report.calls += 1
             try:
                 found = await client.metrics(ids, token.access_token)
@@ -263,7 +263,7 @@ class Snapshots:
                 return found, token
         raise AssertionError("the second round returns or raises")
 
-    async def _turn(self, platform: Platform, account_id: str) -> None:
+    async def turn(self, platform: Platform, account_id: str, call: str = METRICS_CALL) -> None:
         """Wait for a place in the platform's budget; RunOverError where it is not worth waiting for.
 
         An open breaker is respected and never voted on: numbers that cannot be read must not hold
@@ -277,7 +277,7 @@ class Snapshots:
                 or await self.breaker.is_open(platform)
             ):
                 raise RunOverError(platform.value)
-            wait = await self.limiter.reserve(platform, account_id, METRICS_CALL)
+            wait = await self.limiter.reserve(platform, account_id, call)
             if not wait:
                 return
             if wait > _LONGEST_WAIT or time.monotonic() + wait.total_seconds() >= self._ends_at:

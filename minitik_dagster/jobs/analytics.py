@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from dagster import (
     AssetSelection,
@@ -14,7 +15,12 @@ from dagster import (
     in_process_executor,
     schedule,
 )
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
 
+from minitik_dagster.analytics.youtube_reports import TRAILING_DAYS, ZONE_NAME
 from minitik_dagster.assets.metrics import (
     METRIC_SNAPSHOTS_KEY,
     account_performance,
@@ -22,6 +28,7 @@ from minitik_dagster.assets.metrics import (
     daily_metrics,
     metric_snapshots,
 )
+from minitik_dagster.assets.youtube_reports import youtube_daily_reports
 from minitik_dagster.settings import load_settings
 
 _HOUR: Final = timedelta(hours=1)
@@ -42,6 +49,14 @@ roll_up_metrics = define_asset_job(
     selection=AssetSelection.assets(daily_metrics, content_performance, account_performance),
     executor_def=in_process_executor,
     description="Rolls a day's readings up into increases, and these into posts' and accounts' totals.",
+    tags={"minitik/kind": "analytics"},
+)
+
+read_youtube_reports = define_asset_job(
+    "read_youtube_reports",
+    selection=AssetSelection.assets(youtube_daily_reports),
+    executor_def=in_process_executor,
+    description="Reads YouTube's own daily reports, one call per channel for a whole range of days.",
     tags={"minitik/kind": "analytics"},
 )
 
@@ -85,6 +100,30 @@ def roll_up_metrics_every_hour(context: ScheduleEvaluationContext) -> Iterator[R
     for day in days:
         key = f"{day:%Y-%m-%d}"
         yield RunRequest(run_key=f"{key}@{now:%Y-%m-%dT%H}", partition_key=key)
+
+
+@schedule(
+    job=read_youtube_reports,
+    cron_schedule="0 12 * * *",
+    execution_timezone=ZONE_NAME,
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="The trailing days again: YouTube's data lag by 48 to 72 hours.",
+)
+def read_youtube_reports_every_day(
+    context: ScheduleEvaluationContext,
+) -> RunRequest | SkipReason:
+    """Ask for the last days in one run."""
+    if load_settings().minitik_dispatch == "off":
+        return SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
+    today = context.scheduled_execution_time.astimezone(ZoneInfo(ZONE_NAME)).date()
+    first, last = today - timedelta(days=TRAILING_DAYS), today - timedelta(days=1)
+    return RunRequest(
+        run_key=f"{today}",
+        tags={
+            ASSET_PARTITION_RANGE_START_TAG: f"{first}",
+            ASSET_PARTITION_RANGE_END_TAG: f"{last}",
+        },
+    )
 
 
 def _key(instant: datetime) -> str:

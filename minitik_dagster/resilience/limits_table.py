@@ -75,6 +75,10 @@ LIMITS: Final[Mapping[LimitName, CallLimit]] = MappingProxyType(
         "youtube.metrics": CallLimit(
             Platform.YOUTUBE, 4_000, _DAY, per_app=True, pacific=True, counter="metrics"
         ),
+        # The Analytics API's quota is not on its pages: a figure of ours.
+        "youtube.reports": CallLimit(
+            Platform.YOUTUBE, 120, _MINUTE, per_app=True, counter="reports"
+        ),
         # No vendor names a figure for its token endpoint: TikTok's general one ("Rate limits": 600 a
         # minute) stands for all three.
         "tiktok.refresh": CallLimit(Platform.TIKTOK, 600, _MINUTE, per_app=True, counter="refresh"),
@@ -105,6 +109,7 @@ CHARGES: Final[Mapping[tuple[Platform, str], Mapping[LimitName, int]]] = Mapping
         (Platform.TIKTOK, "metrics"): {"tiktok.metrics": 1},
         (Platform.INSTAGRAM, "metrics"): {"instagram.metrics": 1},
         (Platform.YOUTUBE, "metrics"): {"youtube.metrics": 1, "youtube.units": _LIST},
+        (Platform.YOUTUBE, "reports"): {"youtube.reports": 1},
         (Platform.TIKTOK, "refresh"): {"tiktok.refresh": 1},
         (Platform.INSTAGRAM, "refresh"): {"instagram.refresh": 1},
         (Platform.YOUTUBE, "refresh"): {"youtube.refresh": 1},

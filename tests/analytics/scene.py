@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import text
@@ -12,7 +13,6 @@ from minitik_dagster.analytics.cadence import HOUR
 from minitik_dagster.analytics.live_posts import live_posts
 from minitik_dagster.analytics.readings import Series, document_of
 from minitik_dagster.analytics.store import AnalyticsStore
-from minitik_dagster.clock import SystemClock
 from minitik_dagster.db.models import Content
 from minitik_dagster.db.types import ContentStatus, Platform
 from minitik_dagster.ids import new_id
@@ -32,8 +32,9 @@ FROM accounts a WHERE a.id = :account
 """
 
 
+@lru_cache(maxsize=1)
 def this_hour() -> datetime:
-    """The whole hour that has begun."""
+    """The whole hour that had begun when it was first asked: a test that crosses an hour keeps its own."""
     return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 
 
@@ -132,6 +133,3 @@ class AnalyticsScene:
         with self.engine.begin() as connection:
             found = connection.execute(text(sql), values)
             return [dict(row) for row in found.mappings()] if found.returns_rows else []
-
-
-CLOCK = SystemClock()
