@@ -3,6 +3,7 @@
 from dagster import Definitions
 
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
+from minitik_dagster.assets.metric_checks import metric_checks
 from minitik_dagster.assets.metrics import (
     account_performance,
     content_performance,
@@ -47,7 +48,7 @@ defs = Definitions(
         account_performance,
         youtube_daily_reports,
     ],
-    asset_checks=[publication_checks, account_token_checks],
+    asset_checks=[publication_checks, account_token_checks, metric_checks],
     jobs=[
         publish_due_posts,
         replay_dead_letters,

@@ -44,7 +44,11 @@ EXPECTED: dict[str, Any] = {
         "nothing_overdue",
         "nothing_stuck",
         "nothing_unknown",
+        "readings_complete",
+        "readings_fresh",
+        "rollups_reconciled",
         "tokens_reach_next_post",
+        "views_monotone",
     ],
     "jobs": [
         "check_publications",

@@ -30,7 +30,7 @@ LIMIT :limit
 LIVE = f"""
 SELECT {_SERIES}
 FROM publications p JOIN accounts a ON a.id = p."accountId"
-WHERE p.stage IN ('live', 'removed') AND {LIVE_AT} IS NOT NULL
+WHERE p.stage = ANY(:stages) AND {LIVE_AT} IS NOT NULL
     AND (CAST(:ids AS text[]) IS NULL OR p.id = ANY(:ids))
     AND (CAST(:content_id AS text) IS NULL OR p."contentId" = :content_id)
     AND (CAST(:user_id AS text) IS NULL OR a."userId" = :user_id)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from minitik_dagster.analytics import live_post_queries as queries
 from minitik_dagster.analytics.cadence import first_slots_due
 from minitik_dagster.analytics.readings import Series
+from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import AccountStatus, Platform, from_db, to_db
 
 _LOCK_WAIT_MS: Final = 15 * 60 * 1000
@@ -76,10 +77,12 @@ def live_posts(
     ids: Sequence[str] | None = None,
     content_id: str | None = None,
     user_id: str | None = None,
+    still_live: bool = False,
 ) -> list[LivePost]:
-    """Return the posts that are or were live, of these ids, a content or a person."""
+    """Return the posts that are live, or were unless `still_live`, of these ids, a content or a person."""
     values = {
         "ids": None if ids is None else list(ids),
+        "stages": [Stage.LIVE.value] if still_live else [Stage.LIVE.value, Stage.REMOVED.value],
         "content_id": content_id,
         "user_id": user_id,
     }

@@ -21,6 +21,7 @@ from minitik_dagster.accounts.tokens import AccountToken, read_token, refresh_to
 from minitik_dagster.accounts.vault import Vault, VaultError
 from minitik_dagster.analytics.cadence import may_be_read
 from minitik_dagster.analytics.live_posts import LivePost, due_posts, partition_lock
+from minitik_dagster.analytics.metrics import OFFERED
 from minitik_dagster.analytics.readings import Series, document_of
 from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.clock import Clock
@@ -233,8 +234,9 @@ class Snapshots:
         by_id = {one.post_id: one for one in found}
         for series in batch:
             metrics = by_id.get(series.platform_post_id)
-            if metrics is None:
-                # Missing is not zero: no reading, and the run says so.
+            offered = OFFERED[series.platform]
+            if metrics is None or all(getattr(metrics, name, None) is None for name in offered):
+                # Missing is not zero: no reading, and the run says so. Insights may come a day later.
                 self.report.absent += 1
             else:
                 yield document_of(series, metrics, slot, now)

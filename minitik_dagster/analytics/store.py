@@ -19,7 +19,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
-from minitik_dagster.analytics.collection import require_time_series
+from minitik_dagster.analytics.collection import problems, require_time_series
 from minitik_dagster.analytics.names import (
     PARTITIONS,
     READINGS,
@@ -100,6 +100,11 @@ class AnalyticsStore:
                 for keys in indexes:
                     self._database[name].create_index(list(keys))
         self._ensured = True
+
+    def problems(self) -> list[str]:
+        """Return what of the readings' collection is not as it must be; changes nothing."""
+        with mongo_errors():
+            return problems(self._database)
 
     def _collection(self, name: str) -> Collection[Document]:
         return self.database[name]

@@ -7,6 +7,7 @@ import typer
 from minitik_dagster.cli import (
     adoption,
     alerts,
+    analytics,
     breaker,
     database,
     dead_letters,
@@ -40,4 +41,5 @@ GROUPS: tuple[Group, ...] = (
     queues,
     dead_letters,
     tokens,
+    analytics,
 )

@@ -21,6 +21,7 @@ from dagster._core.storage.tags import (
 )
 
 from minitik_dagster.analytics.youtube_reports import TRAILING_DAYS, ZONE_NAME
+from minitik_dagster.assets.metric_checks import metric_checks
 from minitik_dagster.assets.metrics import (
     METRIC_SNAPSHOTS_KEY,
     account_performance,
@@ -46,9 +47,12 @@ read_metrics = define_asset_job(
 
 roll_up_metrics = define_asset_job(
     "roll_up_metrics",
-    selection=AssetSelection.assets(daily_metrics, content_performance, account_performance),
+    selection=(
+        AssetSelection.assets(daily_metrics, content_performance, account_performance)
+        | AssetSelection.checks(metric_checks)
+    ),
     executor_def=in_process_executor,
-    description="Rolls a day's readings up into increases, and these into posts' and accounts' totals.",
+    description="Rolls a day's readings up into posts' and accounts' totals, and asks the checks.",
     tags={"minitik/kind": "analytics"},
 )
 

@@ -1,11 +1,28 @@
 """From live posts to numbers, by Dagster in this process, on real servers."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    build_schedule_context,
+)
 
+from minitik_dagster.analytics.health import (
+    age_class,
+    due_slots,
+    falling,
+    incomplete,
+    look,
+    stale,
+    unreconciled,
+)
 from minitik_dagster.analytics.names import ACCOUNT_PERFORMANCE, CONTENT_PERFORMANCE, DAILY
+from minitik_dagster.analytics.rollup import day_documents
 from minitik_dagster.db.types import Platform
 from minitik_dagster.definitions import defs
 from tests.analytics.scene import AnalyticsScene, this_hour
@@ -45,9 +62,7 @@ def test_a_number_travels_from_the_platform_to_the_post(scene: AnalyticsScene) -
     documents = [one for one in scene.documents() if one["slot"] == slot]
     assert len(documents) == 3
     by_platform = {one["metadata"]["platform"]: one for one in documents}
-    reel, video, short = (
-        by_platform[p.value] for p in ("INSTAGRAM", "TIKTOK", "YOUTUBE") for p in [Platform(p)]
-    )
+    reel, video, short = (by_platform[name] for name in ("INSTAGRAM", "TIKTOK", "YOUTUBE"))
     assert (reel["views"], reel["reach"], reel["impressions"]) == (400, 300, None)
     assert (video["reach"], short["shares"]) == (None, None)
     assert (video["engagementRate"], short["engagementRate"]) == (10.0, 9.0)
@@ -69,7 +84,7 @@ def test_a_number_travels_from_the_platform_to_the_post(scene: AnalyticsScene) -
     assert entry["likes"]["corrected"]
     assert entry["reach"]["total"] is None
     assert day["totals"] == {
-        "views": 250, "likes": -1, "comments": 0, "shares": 0, "reach": None, "impressions": None,
+        "views": 250, "likes": -1, "comments": 0, "shares": 0,
     }  # fmt: skip
 
     performances = {row["platform"]: row for row in scene.documents(CONTENT_PERFORMANCE)}
@@ -82,6 +97,35 @@ def test_a_number_travels_from_the_platform_to_the_post(scene: AnalyticsScene) -
     assert row["metrics"]["views"] == 400
     assert row["metrics"]["reach"] is None
     assert row["metrics"]["capturedAt"].endswith("Z")
+
+
+def test_the_checks_tell_stale_missed_falling_and_unreconciled_readings(
+    scene: AnalyticsScene,
+) -> None:
+    """Four questions, each of which finds what was planted for it, and nothing else."""
+    now = datetime.now(UTC)
+    account = scene.account(Platform.TIKTOK)
+    live = now - timedelta(days=2)
+    good, silent, fallen = (scene.post(account, live_at=live) for _ in range(3))
+    for post in (good, fallen):
+        series = post.live_at
+        for slot in due_slots(series, series - timedelta(hours=1), now):
+            views = 90 if post is fallen and now - slot < timedelta(hours=9) else 100
+            scene.reading(post, slot + timedelta(seconds=5), views=views)
+    with scene.engine.connect() as connection:
+        looked = look(scene.store, connection, now)
+        assert age_class(live, now) == "every 4 h"
+        assert stale(looked).ids == [silent.publication_id]
+        assert set(incomplete(looked).ids) == {silent.publication_id}
+        assert falling(looked).ids == [fallen.publication_id]
+        day = (now - timedelta(days=1)).date()
+        documents = day_documents(scene.store, connection, day, now=now)
+        scene.store.replace_partition(DAILY, f"{day}", documents, at=now)
+        assert not unreconciled(scene.store, looked).total
+        for document in documents:
+            document["posts"][0]["views"]["total"] = 5
+        scene.store.replace_partition(DAILY, f"{day}", documents, at=now)
+        assert unreconciled(scene.store, looked).total == 1
 
 
 def test_a_past_hour_is_skipped_with_the_reason(scene: AnalyticsScene) -> None:
@@ -115,3 +159,39 @@ def test_a_day_whose_readings_expire_is_kept_as_it_is(scene: AnalyticsScene) -> 
         for one in result.get_asset_materialization_events()
         if one.asset_key == AssetKey("daily_metrics")
     ]
+
+
+def test_an_hour_that_no_run_took_is_asked_for_again(tmp_path: Path) -> None:
+    """At the hour: this one, and what of the last six is not there; at half past: this one again."""
+    repository = defs.get_repository_def()
+    schedule = repository.get_schedule_def("read_metrics_every_hour")
+    taken = AssetMaterialization("metric_snapshots", partition="2026-03-01-07:00")
+
+    def asked(instance: DagsterInstance, minute: int) -> list[str | None]:
+        context = build_schedule_context(
+            instance=instance,
+            repository_def=repository,
+            scheduled_execution_time=datetime(2026, 3, 1, 10, minute, tzinfo=UTC),
+        )
+        return [one.partition_key for one in schedule.evaluate_tick(context).run_requests or []]
+
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert asked(instance, 0) == ["2026-03-01-10:00"], "nothing was ever read"
+        instance.report_runless_asset_event(taken)
+        hours = [10, 4, 5, 6, 8, 9]
+        assert asked(instance, 0) == [f"2026-03-01-{hour:02d}:00" for hour in hours]
+        assert asked(instance, 30) == ["2026-03-01-10:00"]
+
+
+def test_today_is_rolled_up_each_hour_and_yesterday_once_more() -> None:
+    repository = defs.get_repository_def()
+    schedule = repository.get_schedule_def("roll_up_metrics_every_hour")
+    with DagsterInstance.ephemeral() as instance:
+        for hour, days in ((0, ["2026-02-28", "2026-03-01"]), (9, ["2026-03-01"])):
+            context = build_schedule_context(
+                instance=instance,
+                repository_def=repository,
+                scheduled_execution_time=datetime(2026, 3, 1, hour, 10, tzinfo=UTC),
+            )
+            tick = schedule.evaluate_tick(context)
+            assert [one.partition_key for one in tick.run_requests or []] == days

@@ -102,6 +102,10 @@ def test_missing_is_not_zero(scene: AnalyticsScene) -> None:
     [found] = scene.documents()
     assert (found["views"], found["likes"], found["comments"]) == (5, 1, 0)
     assert (found["reach"], found["shares"], found["engagementRate"]) == (None, None, None)
+    scene.sandbox.set_limits(instagram={"insightsDelayMs": 10**12})
+    scene.post(account)
+    late = read(scene)
+    assert (late.already, late.read, late.absent) == (1, 0, 2), "insights that are not there yet"
 
 
 def test_posts_without_an_id_or_an_account_are_counted_and_not_asked(scene: AnalyticsScene) -> None:

@@ -65,7 +65,9 @@ def test_a_backfill_is_one_call_per_channel_and_the_same_when_run_twice(
     backfill(first, last)
     assert scene.documents(YOUTUBE_DAILY) == before
     scene.sandbox.set_limits(youtube={"analyticsLagDays": 1})
-    assert backfill(last - timedelta(days=3), last)["rows"] == 2 * 4, "the trailing days, read again"
+    assert backfill(last - timedelta(days=3), last)["rows"] == 2 * 4, (
+        "the trailing days, read again"
+    )
     assert len(scene.documents(YOUTUBE_DAILY)) == len(before) + 2 * 2
 
 
