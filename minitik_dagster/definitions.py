@@ -3,25 +3,10 @@
 from dagster import Definitions
 
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
-from minitik_dagster.assets.metric_checks import metric_checks
-from minitik_dagster.assets.metrics import (
-    account_performance,
-    content_performance,
-    daily_metrics,
-    metric_snapshots,
-)
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
-from minitik_dagster.assets.youtube_reports import youtube_daily_reports
-from minitik_dagster.jobs.analytics import (
-    read_metrics,
-    read_metrics_every_hour,
-    read_youtube_reports,
-    read_youtube_reports_every_day,
-    roll_up_metrics,
-    roll_up_metrics_every_hour,
-)
+from minitik_dagster.jobs import analytics
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
 from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
@@ -33,39 +18,27 @@ from minitik_dagster.jobs.upkeep import (
 )
 from minitik_dagster.resources.analytics import MongoResource, MongoRollupIOManager
 from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.lake import ParquetIOManager
 from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
 
 defs = Definitions(
-    assets=[
-        publications,
-        reconciled_publications,
-        account_tokens,
-        metric_snapshots,
-        daily_metrics,
-        content_performance,
-        account_performance,
-        youtube_daily_reports,
-    ],
-    asset_checks=[publication_checks, account_token_checks, metric_checks],
+    assets=[publications, reconciled_publications, account_tokens, *analytics.ASSETS],
+    asset_checks=[publication_checks, account_token_checks, *analytics.CHECKS],
     jobs=[
         publish_due_posts,
         replay_dead_letters,
         reconcile_publications,
         check_publications,
         refresh_tokens,
-        read_metrics,
-        roll_up_metrics,
-        read_youtube_reports,
+        *analytics.JOBS,
     ],
     schedules=[
         check_publications_every_15_minutes,
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
-        read_metrics_every_hour,
-        roll_up_metrics_every_hour,
-        read_youtube_reports_every_day,
+        *analytics.SCHEDULES,
     ],
     sensors=[due_posts, resident_windows],
     resources={
@@ -73,5 +46,6 @@ defs = Definitions(
         "database": DatabaseResource(),
         "mongo": MongoResource(),
         "rollups": MongoRollupIOManager(),
+        "lake": ParquetIOManager(),
     },
 )

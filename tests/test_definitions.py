@@ -32,6 +32,7 @@ EXPECTED: dict[str, Any] = {
         "account_tokens",
         "content_performance",
         "daily_metrics",
+        "exports",
         "metric_snapshots",
         "publications",
         "reconciled_publications",
@@ -59,6 +60,7 @@ EXPECTED: dict[str, Any] = {
         "refresh_tokens",
         "replay_dead_letters",
         "roll_up_metrics",
+        "write_lake",
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
@@ -67,12 +69,13 @@ EXPECTED: dict[str, Any] = {
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
         "roll_up_metrics_every_hour": "10 * * * *",
+        "write_lake_every_day": "30 1 * * *",
     },
     "sensors": {
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
         "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
     },
-    "resources": ["database", "mongo", "rollups", "settings"],
+    "resources": ["database", "lake", "mongo", "rollups", "settings"],
 }
 
 _SNAPSHOT = """
@@ -147,6 +150,7 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
         "account_tokens",
         "content_performance",
         "daily_metrics",
+        "exports",
         "metric_snapshots",
         "reconciled_publications",
         "youtube_daily_reports",

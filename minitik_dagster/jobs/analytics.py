@@ -21,6 +21,7 @@ from dagster._core.storage.tags import (
 )
 
 from minitik_dagster.analytics.youtube_reports import TRAILING_DAYS, ZONE_NAME
+from minitik_dagster.assets.exports import exports
 from minitik_dagster.assets.metric_checks import metric_checks
 from minitik_dagster.assets.metrics import (
     METRIC_SNAPSHOTS_KEY,
@@ -61,6 +62,14 @@ read_youtube_reports = define_asset_job(
     selection=AssetSelection.assets(youtube_daily_reports),
     executor_def=in_process_executor,
     description="Reads YouTube's own daily reports, one call per channel for a whole range of days.",
+    tags={"minitik/kind": "analytics"},
+)
+
+write_lake = define_asset_job(
+    "write_lake",
+    selection=AssetSelection.assets(exports),
+    executor_def=in_process_executor,
+    description="Writes a day's increases as a parquet file into the bucket; safe at any time.",
     tags={"minitik/kind": "analytics"},
 )
 
@@ -130,5 +139,36 @@ def read_youtube_reports_every_day(
     )
 
 
+@schedule(
+    job=write_lake,
+    cron_schedule="30 1 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Yesterday's file, when its rollup has ended.",
+)
+def write_lake_every_day(context: ScheduleEvaluationContext) -> RunRequest:
+    """Ask for yesterday's partition."""
+    day = context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)
+    return RunRequest(run_key=f"{day:%Y-%m-%d}", partition_key=f"{day:%Y-%m-%d}")
+
+
 def _key(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d-%H}:00"
+
+
+ASSETS: Final = (
+    metric_snapshots,
+    daily_metrics,
+    content_performance,
+    account_performance,
+    exports,
+    youtube_daily_reports,
+)
+CHECKS: Final = (metric_checks,)
+JOBS: Final = (read_metrics, roll_up_metrics, read_youtube_reports, write_lake)
+SCHEDULES: Final = (
+    read_metrics_every_hour,
+    roll_up_metrics_every_hour,
+    read_youtube_reports_every_day,
+    write_lake_every_day,
+)

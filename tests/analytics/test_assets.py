@@ -1,9 +1,12 @@
 """From live posts to numbers, by Dagster in this process, on real servers."""
 
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+import pytest
 from dagster import (
     AssetKey,
     AssetMaterialization,
@@ -25,6 +28,8 @@ from minitik_dagster.analytics.names import ACCOUNT_PERFORMANCE, CONTENT_PERFORM
 from minitik_dagster.analytics.rollup import day_documents
 from minitik_dagster.db.types import Platform
 from minitik_dagster.definitions import defs
+from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.settings import Settings
 from tests.analytics.scene import AnalyticsScene, this_hour
 
 
@@ -126,6 +131,34 @@ def test_the_checks_tell_stale_missed_falling_and_unreconciled_readings(
             document["posts"][0]["views"]["total"] = 5
         scene.store.replace_partition(DAILY, f"{day}", documents, at=now)
         assert unreconciled(scene.store, looked).total == 1
+
+
+def test_a_days_increases_lie_in_the_bucket_as_parquet(
+    scene: AnalyticsScene,
+    s3_endpoint: str,
+    s3_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Typed columns, null where nothing is known; the same day again replaces the one file."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    monkeypatch.setenv("AWS_S3_BUCKET", s3_bucket)
+    post = scene.post(scene.account(Platform.TIKTOK))
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    scene.reading(post, at - timedelta(days=1), views=3, likes=1)
+    scene.reading(post, at, views=10, likes=None)
+    with scene.engine.connect() as connection:
+        documents = day_documents(scene.store, connection, at.date(), now=at)
+    scene.store.replace_partition(DAILY, "2026-03-02", documents, at=at)
+    for _ in range(2):
+        told = metadata(execute("write_lake", "2026-03-02"), "exports")
+    store = ObjectStore.from_settings(Settings())
+    found = store.head(str(told["key"]))
+    assert found is not None
+    assert str(told["key"]) == "exports/lake/exports/day=2026-03-02/exports.parquet"
+    [row] = pq.read_table(io.BytesIO(store.read(str(told["key"]), 0, found.size))).to_pylist()
+    assert (row["publication_id"], row["day"]) == (post.publication_id, at.date())
+    assert (row["views_increase"], row["views_total"], row["likes_increase"]) == (7, 10, None)
+    assert row["captured_at"] == at
 
 
 def test_a_past_hour_is_skipped_with_the_reason(scene: AnalyticsScene) -> None:

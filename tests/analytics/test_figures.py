@@ -119,7 +119,7 @@ def midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(stories(), st.sampled_from(["7d", "14d", "30d"]))
 def test_the_dashboards_figures_are_those_of_a_plain_recomputation(
     told: list[Story], name: str
@@ -172,7 +172,7 @@ def test_the_dashboards_figures_are_those_of_a_plain_recomputation(
     assert (made["capturedAt"] is None) == (not seen)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stories())
 def test_the_exports_rows_are_those_of_a_plain_recomputation(told: list[Story]) -> None:
     """A row for every day on which a post was live; what is not known is empty."""
