@@ -8,9 +8,10 @@ from minitik_dagster.assets.forecast import everything_due_will_go_out, forecast
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
-from minitik_dagster.jobs.probe_accounts import probe_accounts, probe_accounts_every_hour
+from minitik_dagster.jobs import analytics
 from minitik_dagster.jobs.forecast import forecast_daily, forecast_publications
 from minitik_dagster.jobs.maintain import maintain, maintain_daily
+from minitik_dagster.jobs.probe_accounts import probe_accounts, probe_accounts_every_hour
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
 from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
@@ -22,19 +23,29 @@ from minitik_dagster.jobs.upkeep import (
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
+from minitik_dagster.resources.analytics import MongoResource, MongoRollupIOManager
 from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.lake import ParquetIOManager
 from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.sensors.alerts import alerts
 from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
 
 defs = Definitions(
-    assets=[publications, reconciled_publications, account_tokens, account_health, forecast],
+    assets=[
+        publications,
+        reconciled_publications,
+        account_tokens,
+        account_health,
+        forecast,
+        *analytics.ASSETS,
+    ],
     asset_checks=[
         publication_checks,
         account_token_checks,
         account_health_checks,
         everything_due_will_go_out,
+        *analytics.CHECKS,
     ],
     jobs=[
         publish_due_posts,
@@ -46,6 +57,7 @@ defs = Definitions(
         forget_platform_events,
         maintain,
         forecast_publications,
+        *analytics.JOBS,
     ],
     schedules=[
         check_publications_every_15_minutes,
@@ -55,7 +67,14 @@ defs = Definitions(
         forget_platform_events_daily,
         maintain_daily,
         forecast_daily,
+        *analytics.SCHEDULES,
     ],
     sensors=[due_posts, resident_windows, alerts],
-    resources={"settings": SettingsResource(), "database": DatabaseResource()},
+    resources={
+        "settings": SettingsResource(),
+        "database": DatabaseResource(),
+        "mongo": MongoResource(),
+        "rollups": MongoRollupIOManager(),
+        "lake": ParquetIOManager(),
+    },
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pymongo
+import pymongo.monitoring
 import pytest
 import redis
 
@@ -23,6 +24,7 @@ from minitik_dagster.local.servers.redis import RedisServer
 from minitik_dagster.local.servers.s3 import S3Server
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.settings import Settings
+from tests.mongo_guard import GUARD as TIME_SERIES_GUARD
 
 TEMPLATE_DATABASE = "minitik_template"
 TEST_TIME_ZONE = "Asia/Kathmandu"
@@ -37,6 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+    pymongo.monitoring.register(TIME_SERIES_GUARD)
+
+
+@pytest.fixture(autouse=True)
+def time_series_guard() -> Iterator[None]:
+    """No test passes whose code did what a real MongoDB refuses in a time-series collection."""
+    TIME_SERIES_GUARD.violations.clear()
+    yield
+    assert not TIME_SERIES_GUARD.violations
 
 
 @pytest.fixture(scope="session")

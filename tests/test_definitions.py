@@ -29,10 +29,16 @@ from minitik_dagster.settings import Settings
 EXPECTED: dict[str, Any] = {
     "assets": [
         "account_health",
+        "account_performance",
         "account_tokens",
+        "content_performance",
+        "daily_metrics",
+        "exports",
         "forecast",
+        "metric_snapshots",
         "publications",
         "reconciled_publications",
+        "youtube_daily_reports",
     ],
     "checks": [
         "accounts_probed_daily",
@@ -44,7 +50,11 @@ EXPECTED: dict[str, Any] = {
         "nothing_overdue",
         "nothing_stuck",
         "nothing_unknown",
+        "readings_complete",
+        "readings_fresh",
+        "rollups_reconciled",
         "tokens_reach_next_post",
+        "views_monotone",
     ],
     "jobs": [
         "check_publications",
@@ -53,9 +63,13 @@ EXPECTED: dict[str, Any] = {
         "maintain",
         "probe_accounts",
         "publish_due_posts",
+        "read_metrics",
+        "read_youtube_reports",
         "reconcile_publications",
         "refresh_tokens",
         "replay_dead_letters",
+        "roll_up_metrics",
+        "write_lake",
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
@@ -63,15 +77,19 @@ EXPECTED: dict[str, Any] = {
         "forget_platform_events_daily": "50 3 * * *",
         "forecast_daily": "10 5 * * *",
         "maintain_daily": "40 3 * * *",
+        "read_metrics_every_hour": "0,30 * * * *",
+        "read_youtube_reports_every_day": "0 12 * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
+        "roll_up_metrics_every_hour": "10 * * * *",
+        "write_lake_every_day": "30 1 * * *",
     },
     "sensors": {
         "alerts": {"jobs": [], "status": "RUNNING", "seconds": 30},
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
         "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
     },
-    "resources": ["database", "settings"],
+    "resources": ["database", "lake", "mongo", "rollups", "settings"],
 }
 
 _SNAPSHOT = """
@@ -143,9 +161,15 @@ def test_publications_cannot_be_materialized_by_hand() -> None:
     graph = defs.get_repository_def().asset_graph
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == {
         "account_health",
+        "account_performance",
         "account_tokens",
+        "content_performance",
+        "daily_metrics",
+        "exports",
         "forecast",
+        "metric_snapshots",
         "reconciled_publications",
+        "youtube_daily_reports",
     }
 
 

@@ -33,6 +33,7 @@ class Problem(BaseModel):
     requestId: str
     state: str | None = Field(None, description="the present state (409)")
     code: str | None = Field(None, description="why an account was not connected (422)")
+    nextAllowedAt: str | None = Field(None, description="when it may be tried again (429)")
     dependency: str | None = Field(None, description="the server that does not answer (503)")
 
 

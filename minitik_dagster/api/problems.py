@@ -23,6 +23,7 @@ from starlette.routing import Match, Route
 from minitik_dagster.accounts.vault import VaultError
 from minitik_dagster.api.auth import CredentialsError, ForbiddenError
 from minitik_dagster.api.invalid_values import problems_of
+from minitik_dagster.clock import iso_z
 from minitik_dagster.errors import (
     ConfigurationError,
     DependencyDownError,
@@ -201,6 +202,7 @@ def problem_of(
         headers["Retry-After"] = str(_RETRY_SECONDS)
     elif isinstance(error, TooManyAttemptsError):
         headers["Retry-After"] = str(max(1, ceil(error.retry_after.total_seconds())))
+        more["nextAllowedAt"] = iso_z(datetime.now(UTC) + error.retry_after)
     elif isinstance(error, NotConnectedError):
         detail, more["code"] = error.reason, error.code
         problems = (FieldProblem("account", error.reason, error.fix),)

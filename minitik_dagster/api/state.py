@@ -4,6 +4,8 @@ from functools import cached_property
 
 from sqlalchemy import Engine
 
+from minitik_dagster.analytics.cache import AnswerCache
+from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.errors import ConfigurationError, DependencyDownError
 from minitik_dagster.media.object_store import ObjectStore
@@ -42,6 +44,17 @@ class ApiState:
         url = self.settings.redis_url
         return RequestRate(url.get_secret_value() if url else None, limit) if limit else None
 
+    @cached_property
+    def analytics(self) -> AnalyticsStore:
+        """The analytics database; DependencyDownError where none is configured."""
+        return AnalyticsStore.from_settings(self.settings)
+
+    @cached_property
+    def answers(self) -> AnswerCache:
+        """What analytics keeps for five minutes."""
+        url = self.settings.redis_url
+        return AnswerCache(url.get_secret_value() if url else None)
+
     def close(self) -> None:
         """Close what was opened."""
         rate = self.__dict__.pop("request_rate", None)
@@ -50,3 +63,7 @@ class ApiState:
         engine = self.__dict__.pop("engine", None)
         if engine is not None:
             engine.dispose()
+        for name in ("analytics", "answers"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None:
+                opened.close()

@@ -7,6 +7,7 @@ import typer
 from minitik_dagster.cli import (
     adoption,
     alerts,
+    analytics,
     audit,
     breaker,
     database,
@@ -52,4 +53,5 @@ GROUPS: tuple[Group, ...] = (
     forecast,
     incident,
     maintenance,
+    analytics,
 )

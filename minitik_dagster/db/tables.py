@@ -374,3 +374,21 @@ class WebhookAttempt(Base):
     duration_ms: Mapped[int] = mapped_column("durationMs", Integer)
     answer: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class AnalyticsExport(Base):
+    """A person's wish for a file of their numbers, and where it lies."""
+
+    __tablename__ = "analytics_exports"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    user_id: Mapped[str] = mapped_column("userId", Text)
+    format: Mapped[str] = mapped_column(Text)
+    range: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    s3_key: Mapped[str | None] = mapped_column("s3Key", Text)
+    rows: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column("createdAt", UtcTimestamp)
+    started_at: Mapped[datetime | None] = mapped_column("startedAt", UtcTimestamp)
+    finished_at: Mapped[datetime | None] = mapped_column("finishedAt", UtcTimestamp)

@@ -21,6 +21,11 @@ def thumbnail_key(user_id: str, content_id: str) -> str:
     return f"thumbnails/{user_id}/{content_id}/thumbnail.jpg"
 
 
+def export_key(user_id: str, span: str, stamp: str, extension: str) -> str:
+    """`exports/{userId}/analytics-{range}-{ts}.{csv|json}`."""
+    return f"exports/{user_id}/analytics-{span}-{stamp}.{extension}"
+
+
 def safe_filename(filename: str, mime_type: str) -> str:
     """NFC, separators, control characters and leading dots replaced by `_`, at most 120 bytes.
 

@@ -35,6 +35,7 @@ class Endpoints:
     instagram_version: str
     google_oauth: str
     youtube_api: str
+    youtube_analytics: str
     tiktok_app: App
     instagram_app: App
     google_app: App
@@ -48,6 +49,7 @@ class Endpoints:
             instagram_version=settings.instagram_graph_version,
             google_oauth=settings.google_oauth_base_url,
             youtube_api=settings.youtube_api_base_url,
+            youtube_analytics=settings.youtube_analytics_base_url,
             tiktok_app=App(
                 settings.tiktok_client_id,
                 settings.tiktok_client_secret,

@@ -93,6 +93,14 @@ MEDIA_LIMITS: Mapping[Platform, MediaLimits] = MappingProxyType(
 
 TIKTOK_QUERY_BATCH = 20
 YOUTUBE_LIST_BATCH = 50
+# Posts whose counters one call reads: Instagram tells them for each media alone.
+METRICS_BATCH: Mapping[Platform, int] = MappingProxyType(
+    {
+        Platform.TIKTOK: TIKTOK_QUERY_BATCH,
+        Platform.INSTAGRAM: 1,
+        Platform.YOUTUBE: YOUTUBE_LIST_BATCH,
+    }
+)
 INSTAGRAM_CAPTION_CHARACTERS = 2_200
 TIKTOK_TITLE_UTF16_UNITS = 2_200
 YOUTUBE_TITLE_CHARACTERS = 100

@@ -5,7 +5,7 @@ engine.md, "YouTube", and platforms.md section 3 are the rules. publishAt is nev
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -309,6 +309,12 @@ class YouTubeClient:
                 for video, counters in await self._calls.statistics(token, batch)
             ]
         return found
+
+    async def daily_reports(
+        self, first: date, last: date, token: SecretStr
+    ) -> dict[date, dict[str, float]]:
+        """Read the channel's true history by Pacific day, from the Analytics API."""
+        return await self._calls.daily_reports(token, first, last)
 
     async def identify(self, token: SecretStr) -> Identity:
         """Ask for the token's own channel."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -21,6 +21,21 @@ _RANGE = re.compile(r"bytes=0-(\d{1,15})")
 _UPLOAD_READ_SECONDS = 120.0
 
 
+# "Metrics" of the YouTube Analytics API; in `views` playback starts count, `engagedViews` is the older
+# meaning of a view.
+REPORT_METRICS = (
+    "views",
+    "engagedViews",
+    "estimatedMinutesWatched",
+    "averageViewDuration",
+    "averageViewPercentage",
+    "likes",
+    "comments",
+    "shares",
+    "subscribersGained",
+)
+
+
 @dataclass(frozen=True)
 class SessionState:
     """Where an upload session stands: the finished video's id, or how many bytes are stored."""
@@ -35,6 +50,7 @@ class YouTubeCalls:
     def __init__(self, http: PlatformHttp, endpoints: Endpoints, clock: Clock) -> None:
         self._http = http
         self.base = endpoints.youtube_api
+        self._analytics = endpoints.youtube_analytics
         self._oauth = endpoints.google_oauth
         self._app = endpoints.google_app
         self._clock = clock
@@ -206,6 +222,26 @@ class YouTubeCalls:
             for item in got.get("items") or []
             if dig(item, "id")
         ]
+
+    async def daily_reports(
+        self, token: SecretStr, first: date, last: date
+    ) -> dict[date, dict[str, float]]:
+        """Read the channel's report by Pacific day; days without data are absent ("Reports: query")."""
+        answer = await self._http.send(
+            "GET",
+            f"{self._analytics}/v2/reports?ids=channel==MINE&dimensions=day&startDate={first}"
+            f"&endDate={last}&metrics={','.join(REPORT_METRICS)}",
+            headers=_bearer(token),
+        )
+        if answer.status != 200:
+            raise self.refused(answer)
+        got = answer.json
+        names = [str(dig(column, "name")) for column in got.get("columnHeaders") or []]
+        found = {}
+        for row in got.get("rows") or []:
+            told = dict(zip(names, row, strict=True))
+            found[date.fromisoformat(str(told.pop("day")))] = told
+        return found
 
     async def refresh(self, refresh_token: SecretStr) -> TokenSet:
         """Get a new access token; the refresh token stays unless the answer has another."""

@@ -67,6 +67,18 @@ LIMITS: Final[Mapping[LimitName, CallLimit]] = MappingProxyType(
         "youtube.units": CallLimit(
             Platform.YOUTUBE, 10_000, _DAY, per_app=True, pacific=True, counter="units"
         ),
+        # TikTok "Rate limits": /v2/video/query/. Instagram's grows with the account's audience from this
+        # on ("Business Use Case Rate Limits": 4,800 calls times impressions in 24 hours).
+        "tiktok.metrics": CallLimit(Platform.TIKTOK, 600, _MINUTE, per_app=True, counter="metrics"),
+        "instagram.metrics": CallLimit(Platform.INSTAGRAM, 4_800, _DAY, counter="metrics"),
+        # Our own share of youtube.units: reading numbers never uses up what posts need.
+        "youtube.metrics": CallLimit(
+            Platform.YOUTUBE, 4_000, _DAY, per_app=True, pacific=True, counter="metrics"
+        ),
+        # The Analytics API's quota is not on its pages: a figure of ours.
+        "youtube.reports": CallLimit(
+            Platform.YOUTUBE, 120, _MINUTE, per_app=True, counter="reports"
+        ),
         # No vendor names a figure for its token endpoint: TikTok's general one ("Rate limits": 600 a
         # minute) stands for all three.
         "tiktok.refresh": CallLimit(Platform.TIKTOK, 600, _MINUTE, per_app=True, counter="refresh"),
@@ -103,6 +115,10 @@ CHARGES: Final[Mapping[tuple[Platform, str], Mapping[LimitName, int]]] = Mapping
         (Platform.YOUTUBE, "update"): {"youtube.units": _UPDATE},
         (Platform.YOUTUBE, "delete"): {"youtube.units": 50},
         (Platform.YOUTUBE, "list"): {"youtube.units": _LIST},
+        (Platform.TIKTOK, "metrics"): {"tiktok.metrics": 1},
+        (Platform.INSTAGRAM, "metrics"): {"instagram.metrics": 1},
+        (Platform.YOUTUBE, "metrics"): {"youtube.metrics": 1, "youtube.units": _LIST},
+        (Platform.YOUTUBE, "reports"): {"youtube.reports": 1},
         (Platform.TIKTOK, "refresh"): {"tiktok.refresh": 1},
         (Platform.INSTAGRAM, "refresh"): {"instagram.refresh": 1},
         (Platform.YOUTUBE, "refresh"): {"youtube.refresh": 1},

@@ -46,7 +46,7 @@ class Guard:
 
 
 CONTENT_READ, CONTENT_WRITE = Guard(("content:read",)), Guard(("content:write",))
-ACCOUNTS_READ = Guard(("accounts:read",))
+ACCOUNTS_READ, ANALYTICS = Guard(("accounts:read",)), Guard(("analytics:read",))
 POSTS, SCHEDULE, PUBLISH = Guard(READS_POSTS), Guard(("schedule:write",)), Guard(("publish",))
 WEBHOOKS = Guard(("webhooks",))
 ANY, ADMIN, OPEN = Guard(), Guard(admin=True), Guard(is_open=True)
@@ -105,6 +105,11 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("PATCH", "/api/accounts/{account_id}"): Guard(
         ("accounts:write",), body={"defaultPrivacy": "SELF_ONLY"}
     ),
+    ("GET", "/api/analytics/dashboard"): ANALYTICS,
+    ("GET", "/api/analytics/content/{content_id}"): ANALYTICS,
+    ("POST", "/api/analytics/refresh"): ANALYTICS,
+    ("POST", "/api/analytics/export"): ANALYTICS,
+    ("GET", "/api/analytics/exports/{export_id}"): ANALYTICS,
     ("GET", "/api/platforms/health"): POSTS,
     ("GET", "/api/platforms/circuit-breakers"): POSTS,
     ("POST", "/api/platforms/circuit-breakers/{platform}/reset"): ADMIN,
@@ -137,7 +142,7 @@ _PARAMETERS = {
     "content_id": "<content>", "upload_id": "<upload>", "part_number": "1", "job_id": "<job>",
     "letter_id": "<letter>", "key_id": "<key>", "platform": "tiktok",
     "account_id": "<account>", "provider": "tiktok", "webhook_id": "<webhook>",
-    "delivery_id": "<delivery>",
+    "delivery_id": "<delivery>", "export_id": "<export>",
 }  # fmt: skip
 
 
@@ -146,8 +151,10 @@ def _name(route: tuple[str, str]) -> str:
 
 
 @pytest.fixture
-def settings(settings: Settings, s3_endpoint: str, s3_bucket: str) -> Settings:
-    """With a bucket and a sandbox's hosts: uploads and rollbacks ask for them first."""
+def settings(
+    settings: Settings, s3_endpoint: str, s3_bucket: str, mongodb_uri: str, mongodb_name: str
+) -> Settings:
+    """With a bucket, MongoDB and a sandbox's hosts: uploads and rollbacks ask for them first."""
     hosts = [name for name in Settings.model_fields if name.endswith("_base_url")]
     loopback = {name: "http://127.0.0.1:9" for name in hosts if not name.startswith("media")}
     return settings.model_copy(
@@ -155,6 +162,8 @@ def settings(settings: Settings, s3_endpoint: str, s3_bucket: str) -> Settings:
         | {
             "aws_endpoint_url_s3": s3_endpoint,
             "aws_s3_bucket": s3_bucket,
+            "mongodb_uri": SecretStr(mongodb_uri),
+            "mongodb_db": mongodb_name,
             "aws_access_key_id": SecretStr("test"),
             "aws_secret_access_key": SecretStr("test"),
         }
@@ -224,6 +233,10 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
     # Not to be sent while these tests look at every row.
     scene.run('UPDATE webhook_deliveries SET state = \'dead\', "doneAt" = "createdAt"')
     [delivery] = scene.rows("SELECT id FROM webhook_deliveries")
+    exported = api.post(
+        "/api/analytics/export", json={"format": "csv", "range": "7d"}, headers=other.headers
+    )
+    assert exported.status_code == 202, exported.text
     [key] = scene.rows('SELECT id FROM api_keys WHERE "userId" = :id', id=other.id)
     return Theirs(
         {
@@ -235,6 +248,7 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
             "key": key["id"],
             "webhook": hook.json()["id"],
             "delivery": delivery["id"],
+            "export": exported.json()["id"],
             "mine": scene.content(person),
             "tomorrow": tomorrow,
         }

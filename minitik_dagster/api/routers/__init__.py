@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from minitik_dagster.api.routers import (
     accounts,
+    analytics,
     auth,
     bulk,
     connections,
@@ -13,9 +14,9 @@ from minitik_dagster.api.routers import (
     events,
     health,
     keys,
-    platform_events,
     metrics,
     nudges,
+    platform_events,
     platforms,
     publishing,
     queues,
@@ -40,6 +41,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     refreshes.router,
     disconnections.router,
+    analytics.router,
     platforms.router,
     platform_events.router,
     health.router,

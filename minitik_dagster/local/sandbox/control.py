@@ -9,6 +9,7 @@ from minitik_dagster.local.sandbox.events import EventError, removal_of_post
 from minitik_dagster.local.sandbox.faults import PLATFORMS, FaultError, parse_fault
 from minitik_dagster.local.sandbox.http import Call, JsonObject, Reply, json_reply
 from minitik_dagster.local.sandbox.limits import LimitsError
+from minitik_dagster.local.sandbox.numbers import NumbersError, seed_video, seeded
 from minitik_dagster.local.sandbox.tiktok.oauth import issue_pair
 from minitik_dagster.local.sandbox.world import World
 
@@ -34,7 +35,7 @@ async def answer(world: World, call: Call) -> Reply:
         return json_reply(404, {"error": f"no such control; there are: {known}"})
     try:
         return await handler(world, call)
-    except (ControlError, EventError, FaultError, LimitsError) as problem:
+    except (ControlError, EventError, FaultError, LimitsError, NumbersError) as problem:
         return json_reply(400, {"error": str(problem)})
 
 
@@ -147,6 +148,23 @@ async def _options(world: World, call: Call) -> Reply:
     )
 
 
+async def _seed_posts(world: World, call: Call) -> Reply:
+    """Make public posts at once, as if they had been published: for tests of what comes after."""
+    posts = [seeded(post) for post in (await _object(call)).get("posts") or []]
+    with world.store.transaction():
+        for post in posts:
+            world.posts.add(post)
+            if post.platform == "youtube":
+                seed_video(world.store, post)
+    return json_reply(201, {"posts": len(posts)})
+
+
+async def _set_counters(world: World, call: Call) -> Reply:
+    """Set what a post's counters are, when, how late, and which are not sent."""
+    world.numbers.set(await _object(call))
+    return Reply(204)
+
+
 async def _remove_post(world: World, call: Call) -> Reply:
     """Take a public post away, as its creator or the platform's moderators do."""
     platform, identity = call.query.get("platform", ""), call.query.get("id", "")
@@ -248,6 +266,8 @@ _ROUTES: Final[dict[tuple[str, str], Callable[[World, Call], Awaitable[Reply]]]]
     ("POST", "/accounts"): _create_account,
     ("GET", "/accounts"): _list_accounts,
     ("GET", "/posts"): _posts,
+    ("POST", "/posts"): _seed_posts,
+    ("PUT", "/counters"): _set_counters,
     ("DELETE", "/posts"): _remove_post,
     ("GET", "/options"): _options,
     ("GET", "/calls"): _calls,

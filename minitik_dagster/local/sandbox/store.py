@@ -29,6 +29,8 @@ CREATE INDEX IF NOT EXISTS posts_by_account ON posts (platform, account, publish
 CREATE TABLE IF NOT EXISTS post_options (
   platform TEXT NOT NULL, handle TEXT NOT NULL, options TEXT NOT NULL,
   PRIMARY KEY (platform, handle));
+CREATE TABLE IF NOT EXISTS counters (
+  platform TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (platform, id));
 CREATE TABLE IF NOT EXISTS tiktok_posts (
   publish_id TEXT PRIMARY KEY, account TEXT NOT NULL, upload_token TEXT UNIQUE,
   caption TEXT NOT NULL, privacy TEXT NOT NULL, source TEXT NOT NULL, video_url TEXT,

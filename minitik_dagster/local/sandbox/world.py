@@ -13,6 +13,7 @@ from minitik_dagster.local.sandbox.events import EventSender, Order
 from minitik_dagster.local.sandbox.faults import FaultBook
 from minitik_dagster.local.sandbox.fetch import Fetcher
 from minitik_dagster.local.sandbox.limits import Limits
+from minitik_dagster.local.sandbox.numbers import Numbers
 from minitik_dagster.local.sandbox.posts import Posts
 from minitik_dagster.local.sandbox.store import Store
 from minitik_dagster.local.sandbox.witness import Witness
@@ -47,6 +48,7 @@ class World:
     limits: Limits
     accounts: Accounts
     posts: Posts
+    numbers: Numbers
     faults: FaultBook
     fetcher: Fetcher
     events: EventSender
@@ -98,6 +100,7 @@ def open_world(path: Path | str) -> World:
         limits=limits,
         accounts=Accounts(store, clock, limits),
         posts=Posts(store),
+        numbers=Numbers(store),
         faults=FaultBook(store),
         fetcher=Fetcher(),
         events=EventSender(store, clock),

@@ -14,7 +14,6 @@ from minitik_dagster.local.sandbox.instagram.containers import (
 )
 from minitik_dagster.local.sandbox.instagram.envelope import graph_error
 from minitik_dagster.local.sandbox.instagram.oauth import authorized
-from minitik_dagster.local.sandbox.posts import counters
 from minitik_dagster.local.sandbox.store import Row
 from minitik_dagster.local.sandbox.world import World
 
@@ -144,6 +143,7 @@ class InstagramMedia:
                         "id": f"{media}/insights/{name}/lifetime",
                     }
                     for name in names
+                    if name in values
                 ]
             },
         )
@@ -172,7 +172,7 @@ class InstagramMedia:
         return list(dict.fromkeys((*names, "id")))
 
     def _media(self, row: Row, names: list[str], now_ms: int) -> dict[str, Any]:
-        numbers = counters(row["id"], row["published_at"], now_ms)
+        numbers = self._numbers(row, now_ms)
         account = self._world.accounts.find("instagram", row["account"])
         values: dict[str, Any] = {
             "id": row["id"],
@@ -183,22 +183,32 @@ class InstagramMedia:
             "media_product_type": "REELS",
             "username": account["username"] if account else "",
             "owner": {"id": row["account"]},
-            "like_count": numbers["likes"],
-            "comments_count": numbers["comments"],
+            "like_count": numbers.get("likes", 0),
+            "comments_count": numbers.get("comments", 0),
             "is_shared_to_feed": True,
         }
         if self._world.limits.get("instagram", "captionReadable"):
             values["caption"] = row["caption"]
         return {name: values[name] for name in names if name in values}
 
+    def _numbers(self, row: Row, now_ms: int) -> dict[str, int]:
+        return self._world.numbers.at("instagram", row["id"], row["published_at"], now_ms)
+
     def _values(self, row: Row, now_ms: int) -> dict[str, int | float]:
-        numbers = counters(row["id"], row["published_at"], now_ms)
-        interactions = sum(numbers[n] for n in ("likes", "comments", "shares", "saved"))
+        """Return the metrics that are there; a withdrawn one leaves no entry."""
+        numbers = self._numbers(row, now_ms)
+        told: dict[str, int | float] = {
+            name: numbers[name]
+            for name in ("views", "reach", "likes", "comments", "shares", "saved")
+            if name in numbers
+        }
         return {
-            **{n: numbers[n] for n in ("views", "reach", "likes", "comments", "shares", "saved")},
-            "total_interactions": interactions,
-            "reposts": numbers["shares"] // 3,
-            "ig_reels_avg_watch_time": numbers["watch_ms"] // max(1, numbers["views"]),
+            **told,
+            "total_interactions": sum(
+                numbers.get(name, 0) for name in ("likes", "comments", "shares", "saved")
+            ),
+            "reposts": numbers.get("shares", 0) // 3,
+            "ig_reels_avg_watch_time": numbers["watch_ms"] // max(1, numbers.get("views", 0)),
             "ig_reels_video_view_total_time": numbers["watch_ms"],
             "reels_skip_rate": 35.0,
         }

@@ -6,7 +6,6 @@ Rules: "List Videos", "Query Videos", "Video Object", "TikTok API v2 Rate Limits
 from typing import Any, Final
 
 from minitik_dagster.local.sandbox.http import Call, Reply
-from minitik_dagster.local.sandbox.posts import counters
 from minitik_dagster.local.sandbox.store import Row
 from minitik_dagster.local.sandbox.tiktok.envelope import error, ok
 from minitik_dagster.local.sandbox.tiktok.publishing import authorized
@@ -106,7 +105,7 @@ class TikTokVideos:
         return ok({"user": {name: user[name] for name in names}})
 
     def _video(self, row: Row, names: list[str], now_ms: int) -> dict[str, Any]:
-        numbers = counters(row["id"], row["published_at"], now_ms)
+        numbers = self._world.numbers.at("tiktok", row["id"], row["published_at"], now_ms)
         link = f"https://www.tiktok.com/@{row['account']}/video/{row['id']}"
         video: dict[str, Any] = {
             "id": row["id"],
@@ -120,10 +119,10 @@ class TikTokVideos:
             "title": row["caption"],
             "embed_html": "",
             "embed_link": link,
-            "like_count": numbers["likes"],
-            "comment_count": numbers["comments"],
-            "share_count": numbers["shares"],
-            "view_count": numbers["views"],
+            "like_count": numbers.get("likes"),
+            "comment_count": numbers.get("comments"),
+            "share_count": numbers.get("shares"),
+            "view_count": numbers.get("views"),
             "is_aigc": False,
         }
-        return {name: video[name] for name in names}
+        return {name: video[name] for name in names if video[name] is not None}

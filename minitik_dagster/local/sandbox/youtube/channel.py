@@ -5,11 +5,13 @@ query" of YouTube Analytics.
 """
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from minitik_dagster.local.sandbox.http import Call, Reply, json_reply
 from minitik_dagster.local.sandbox.limits import iso_utc
+from minitik_dagster.local.sandbox.numbers import METRICS
 from minitik_dagster.local.sandbox.posts import counters
 from minitik_dagster.local.sandbox.store import Row
 from minitik_dagster.local.sandbox.world import World
@@ -20,10 +22,13 @@ from minitik_dagster.local.sandbox.youtube.videos import YouTubeVideos, parts_of
 
 _CHANNEL_PARTS: Final = frozenset({"id", "snippet", "contentDetails", "statistics", "status"})
 _ITEM_PARTS: Final = frozenset({"id", "snippet", "contentDetails", "status"})
-_METRICS: Final = {"views": "views", "likes": "likes", "comments": "comments", "shares": "shares"}
+_METRICS: Final = (
+    "views", "engagedViews", "estimatedMinutesWatched", "averageViewDuration",
+    "averageViewPercentage", "likes", "comments", "shares", "subscribersGained",
+)  # fmt: skip
+_PACIFIC: Final = ZoneInfo("America/Los_Angeles")
 _PAGE_DEFAULT: Final = 5
 _PAGE_MAX: Final = 50
-_DAY_MS: Final = 86_400_000
 
 
 def _uploads_of(channel: str) -> str:
@@ -177,7 +182,8 @@ class YouTubeChannel:
         self, channel: str, only: set[str] | None, span: tuple[date, date], now_ms: int
     ) -> list[tuple[str, dict[str, int]]]:
         lag = self._world.limits.number("youtube", "analyticsLagDays")
-        last = min(span[1], datetime.fromtimestamp(now_ms / 1000, UTC).date() - timedelta(lag))
+        today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(_PACIFIC).date()
+        last = min(span[1], today - timedelta(lag))
         videos = [
             row
             for row in self._uploads(channel, now_ms)
@@ -186,9 +192,9 @@ class YouTubeChannel:
         days: list[tuple[str, dict[str, int]]] = []
         day = span[0]
         while day <= last:
-            start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
-            until = min(start + _DAY_MS, now_ms)
-            totals = dict.fromkeys(_METRICS, 0)
+            # Reports count Pacific days.
+            start, until = _midnight_ms(day), min(_midnight_ms(day + timedelta(1)), now_ms)
+            gained = dict.fromkeys(METRICS, 0)
             seen = False
             for row in videos:
                 begun = row["first_public_at"]
@@ -196,12 +202,32 @@ class YouTubeChannel:
                     continue
                 seen = True
                 after, before = counters(row["id"], begun, until), counters(row["id"], begun, start)
-                for name in _METRICS:
-                    totals[name] += after[name] - before[name]
+                for name in METRICS:
+                    gained[name] += after[name] - before[name]
             if seen:
-                days.append((day.isoformat(), totals))
+                days.append((day.isoformat(), _report(gained)))
             day += timedelta(1)
         return days
+
+
+def _midnight_ms(day: date) -> int:
+    return int(datetime.combine(day, time(), _PACIFIC).timestamp()) * 1000
+
+
+def _report(gained: dict[str, int]) -> dict[str, int]:
+    """Return a day's metrics from what the counters gained."""
+    views = gained["views"]
+    return {
+        "views": views,
+        "engagedViews": views * 7 // 10,
+        "estimatedMinutesWatched": gained["watch_ms"] // 60_000,
+        "averageViewDuration": gained["watch_ms"] // 1_000 // views if views else 0,
+        "averageViewPercentage": 60,
+        "likes": gained["likes"],
+        "comments": gained["comments"],
+        "shares": gained["shares"],
+        "subscribersGained": views // 500,
+    }
 
 
 def _days(start: str, end: str) -> tuple[date, date] | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from minitik_dagster.local.sandbox.http import Call, Reply, json_reply
 from minitik_dagster.local.sandbox.limits import iso_utc
-from minitik_dagster.local.sandbox.posts import NewPost, counters
+from minitik_dagster.local.sandbox.posts import NewPost
 from minitik_dagster.local.sandbox.store import Row
 from minitik_dagster.local.sandbox.world import World
 from minitik_dagster.local.sandbox.youtube.envelope import google_error
@@ -173,12 +173,13 @@ class YouTubeVideos:
     def statistics(self, row: Row, as_of_ms: int) -> dict[str, str]:
         """Return a video's counters; Google writes unsigned longs as text."""
         begun = row["first_public_at"]
-        numbers = counters(row["id"], as_of_ms if begun is None else begun, as_of_ms)
+        numbers = self._world.numbers.at(
+            "youtube", row["id"], as_of_ms if begun is None else begun, as_of_ms
+        )
+        told = {"viewCount": "views", "likeCount": "likes", "commentCount": "comments"}
         return {
-            "viewCount": str(numbers["views"]),
-            "likeCount": str(numbers["likes"]),
             "favoriteCount": "0",
-            "commentCount": str(numbers["comments"]),
+            **{field: str(numbers[name]) for field, name in told.items() if name in numbers},
         }
 
     def visible(self, channel: str, ids: list[str], as_of_ms: int) -> list[Row]:

@@ -1,0 +1,172 @@
+"""Questions about the readings: fresh by age, complete, growing, and what the dashboard says they are.
+
+The checks of `metric_snapshots` ask them; each answers with ids and a count.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from minitik_dagster.analytics.cadence import CADENCE, DAY, GRACE, HOUR, last_due, next_due
+from minitik_dagster.analytics.live_posts import LivePost, live_posts
+from minitik_dagster.analytics.names import DAILY
+from minitik_dagster.analytics.readings import Reading, earliest_per_slot
+from minitik_dagster.analytics.store import AnalyticsStore
+
+_SHOWN: Final = 20
+# The newest posts that are looked at in one run of the checks.
+MOST_POSTS: Final = 20_000
+_LOOK_BACK: Final = timedelta(days=9)
+
+
+@dataclass
+class Found:
+    """What a question found: ids (the first 20), how many, and by class."""
+
+    ids: list[str] = field(default_factory=list)
+    total: int = 0
+    by_class: Counter[str] = field(default_factory=Counter)
+
+    def add(self, identity: str, kind: str) -> None:
+        """Note one."""
+        self.total += 1
+        self.by_class[kind] += 1
+        if len(self.ids) < _SHOWN:
+            self.ids.append(identity)
+
+
+@dataclass
+class Looked:
+    """The posts that are still read, and their readings of the last days."""
+
+    now: datetime
+    posts: Sequence[LivePost]
+    readings: dict[str, list[Reading]]
+
+
+def look(store: AnalyticsStore, connection: Connection, now: datetime) -> Looked:
+    """Read what the questions need, once for all of them."""
+    posts = [
+        post
+        for post in live_posts(connection, still_live=True)
+        if post.connected and post.has_id and next_due(post.series.live_at, now) is not None
+    ]
+    posts = sorted(posts, key=lambda post: post.series.live_at, reverse=True)[:MOST_POSTS]
+    ids = [post.series.publication_id for post in posts]
+    readings: dict[str, list[Reading]] = defaultdict(list)
+    for reading in earliest_per_slot(store.readings(ids, since=now - _LOOK_BACK)):
+        readings[reading.publication_id].append(reading)
+    return Looked(now, posts, readings)
+
+
+def age_class(live_at: datetime, now: datetime) -> str:
+    """Name the rung of the cadence that a post of this age is on."""
+    for until, every in CADENCE:
+        if now - live_at <= until:
+            return f"every {every // HOUR} h" if every < DAY else f"every {every // DAY} d"
+    return "no more"
+
+
+def stale(looked: Looked) -> Found:
+    """Posts whose last reading is older than their age class allows: the step, and an hour's grace."""
+    found = Found()
+    for post in looked.posts:
+        due = last_due(post.series.live_at, looked.now - GRACE)
+        told = looked.readings.get(post.series.publication_id, [])
+        if due is not None and (not told or told[-1].timestamp < due):
+            kind = age_class(post.series.live_at, looked.now)
+            found.add(post.series.publication_id, kind)
+    return found
+
+
+def incomplete(looked: Looked) -> Found:
+    """Readings of the last day that fell due, can be had no more, and are not there."""
+    found = Found()
+    for post in looked.posts:
+        live_at = post.series.live_at
+        taken = {one.slot for one in looked.readings.get(post.series.publication_id, [])}
+        for slot in due_slots(live_at, looked.now - DAY, looked.now):
+            following = next_due(live_at, slot)
+            gone = following is not None and following <= looked.now
+            if gone and slot not in taken:
+                found.add(post.series.publication_id, age_class(live_at, looked.now))
+    return found
+
+
+def due_slots(live_at: datetime, since: datetime, until: datetime) -> Iterator[datetime]:
+    """Yield a post's due instants in (since, until]."""
+    slot = next_due(live_at, since)
+    while slot is not None and slot <= until:
+        yield slot
+        slot = next_due(live_at, slot)
+
+
+def falling(looked: Looked) -> Found:
+    """Posts whose views fell between two readings of the last days: platforms do correct them."""
+    found = Found()
+    for post in looked.posts:
+        most = 0
+        for reading in looked.readings.get(post.series.publication_id, []):
+            views = reading.counters.get("views")
+            if views is not None and views < most:
+                found.add(post.series.publication_id, post.series.platform.value.lower())
+                break
+            most = max(most, views or 0)
+    return found
+
+
+def unreconciled(store: AnalyticsStore, looked: Looked) -> Found:
+    """Posts whose day in the rollup does not close with the platform's own counter, as last read.
+
+    Days that were rolled up before the last reading was taken are not compared.
+    """
+    found = Found()
+    key = f"{looked.now - DAY:%Y-%m-%d}"
+    closing = {
+        entry["publicationId"]: (entry["capturedAt"], entry["views"]["total"])
+        for row in store.rows(DAILY, [key], {})
+        for entry in row["posts"]
+    }
+    for post in looked.posts:
+        told = closing.get(post.series.publication_id)
+        if told is None:
+            continue
+        captured, total = told
+        same = [
+            one
+            for one in looked.readings.get(post.series.publication_id, [])
+            if one.timestamp == captured
+        ]
+        views = same[0].counters.get("views") if same else None
+        if views is not None and views != total:
+            found.add(post.series.publication_id, post.series.platform.value.lower())
+    return found
+
+
+QUESTIONS: Final[dict[str, tuple[str, Callable[[AnalyticsStore, Looked], Found], bool]]] = {
+    "readings_fresh": (
+        "Every live post was read within the step of its age class, and an hour's grace.",
+        lambda _, looked: stale(looked),
+        True,
+    ),
+    "readings_complete": (
+        "No reading of the last day was missed for ever.",
+        lambda _, looked: incomplete(looked),
+        True,
+    ),
+    "views_monotone": (
+        "No post's views fell: platforms take counts back, so this is a warning.",
+        lambda _, looked: falling(looked),
+        False,
+    ),
+    "rollups_reconciled": (
+        "Yesterday's rollup closes with the platforms' own counters.",
+        unreconciled,
+        True,
+    ),
+}
+"""By name: the description, the question, and whether its failure is an error (else a warning)."""

@@ -1,0 +1,33 @@
+"""The collections of MONGODB_DB (contracts.md, MongoDB) and their indexes."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from pymongo import ASCENDING, DESCENDING
+
+READINGS: Final = "analytics"
+DAILY: Final = "analytics_daily"
+CONTENT_PERFORMANCE: Final = "analytics_content_performance"
+ACCOUNT_PERFORMANCE: Final = "analytics_account_performance"
+YOUTUBE_DAILY: Final = "analytics_youtube_daily"
+PARTITIONS: Final = "analytics_partitions"
+
+RETENTION_SECONDS: Final = 31_536_000
+TIME_SERIES: Final[Mapping[str, str]] = MappingProxyType(
+    {"timeField": "timestamp", "metaField": "metadata", "granularity": "hours"}
+)
+Keys = tuple[tuple[str, int], ...]
+READING_INDEXES: Final[tuple[Keys, ...]] = tuple(
+    ((f"metadata.{name}", ASCENDING), ("timestamp", DESCENDING))
+    for name in ("contentId", "accountId", "platform", "userId", "publicationId")
+)
+_PARTITION: Final[Keys] = (("partition", ASCENDING), ("generation", ASCENDING))
+ROLLUP_INDEXES: Final[Mapping[str, tuple[Keys, ...]]] = MappingProxyType(
+    {
+        DAILY: (_PARTITION, (("userId", ASCENDING), ("day", ASCENDING))),
+        CONTENT_PERFORMANCE: (_PARTITION, (("contentId", ASCENDING),), (("userId", ASCENDING),)),
+        ACCOUNT_PERFORMANCE: (_PARTITION, (("userId", ASCENDING),)),
+        YOUTUBE_DAILY: (_PARTITION, (("accountId", ASCENDING), ("day", ASCENDING))),
+    }
+)

@@ -1,0 +1,202 @@
+"""The assets of analytics: readings by the hour, increases by the day, what posts and accounts come to.
+
+Lineage: publications -> metric_snapshots -> daily_metrics -> content_performance -> account_performance.
+The rules are analytics/'s.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from dagster import (
+    AssetDep,
+    AssetExecutionContext,
+    AssetKey,
+    AssetObservation,
+    BackfillPolicy,
+    DailyPartitionsDefinition,
+    FreshnessPolicy,
+    HourlyPartitionsDefinition,
+    MaterializeResult,
+    MetadataValue,
+    Output,
+    TimeWindowPartitionMapping,
+    asset,
+)
+
+from minitik_dagster.analytics.names import (
+    ACCOUNT_PERFORMANCE,
+    CONTENT_PERFORMANCE,
+    DAILY,
+    READINGS,
+)
+from minitik_dagster.resources.analytics import COLLECTION, MongoResource
+from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.settings import SettingsResource
+
+METRIC_SNAPSHOTS_KEY = AssetKey("metric_snapshots")
+# end_offset: this hour and today have a partition too; by default only what has ended has one.
+HOURS = HourlyPartitionsDefinition(start_date="2024-01-01-00:00", timezone="UTC", end_offset=1)
+DAYS = DailyPartitionsDefinition(start_date="2024-01-01", timezone="UTC", end_offset=1)
+_OWNERS = ["team:analytics"]
+_DAYS_PER_RUN = 31
+_HOURLY = FreshnessPolicy.time_window(
+    fail_window=timedelta(hours=3), warn_window=timedelta(hours=1, minutes=30)
+)
+PAST = (
+    "the hour is past: the next readings of its posts are due already, and no platform tells what a "
+    "counter was; it is not filled with later numbers"
+)
+
+
+@asset(
+    key=METRIC_SNAPSHOTS_KEY,
+    partitions_def=HOURS,
+    deps=[AssetKey("publications")],
+    output_required=False,
+    group_name="analytics",
+    kinds={"mongodb", "python"},
+    owners=_OWNERS,
+    op_tags={"minitik/kind": "analytics"},
+    metadata={COLLECTION: READINGS},
+    freshness_policy=_HOURLY,
+    description=(
+        "The readings of posts' counters that fell due at the hour, by the age ladder. Inserts what is "
+        "missing and rewrites nothing, so any run is safe. A past hour is skipped with the reason: its "
+        "numbers cannot be had any more. Metadata: counts, calls against the ideal, bad accounts."
+    ),
+)
+def metric_snapshots(
+    context: AssetExecutionContext, settings: SettingsResource
+) -> Iterator[MaterializeResult[Any]]:
+    """Read what is due at the run's hour and not there yet."""
+    # Lazy: definitions load fast, and only this op needs the platforms' clients.
+    from minitik_dagster.analytics.reading import read_hour
+    from minitik_dagster.logs import configure_logging
+
+    environment = settings.load()
+    configure_logging(environment)
+    slot = context.partition_time_window.start.astimezone(UTC)
+    report = asyncio.run(read_hour(environment, slot))
+    metadata: dict[str, MetadataValue[Any]] = {
+        **{name: MetadataValue.int(count) for name, count in report.counts().items()},
+        "outcomes": MetadataValue.json(dict(sorted(report.outcomes.items()))),
+        "bad_accounts": MetadataValue.json(report.bad_accounts),
+    }
+    if report.is_past:
+        context.log.warning("skipped: %d readings are missed for ever; %s", report.missed, PAST)
+        context.log_event(
+            AssetObservation(
+                METRIC_SNAPSHOTS_KEY,
+                partition=context.partition_key,
+                metadata={**metadata, "skipped": MetadataValue.text(PAST)},
+            )
+        )
+        return
+    if report.missed:
+        context.log.warning("%d readings of this hour are missed for ever", report.missed)
+    yield MaterializeResult(metadata=metadata)
+
+
+@asset(
+    partitions_def=DAYS,
+    deps=[AssetDep(METRIC_SNAPSHOTS_KEY, partition_mapping=TimeWindowPartitionMapping())],
+    backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=_DAYS_PER_RUN),
+    output_required=False,
+    io_manager_key="rollups",
+    group_name="analytics",
+    kinds={"mongodb", "python"},
+    owners=_OWNERS,
+    op_tags={"minitik/kind": "analytics"},
+    metadata={COLLECTION: DAILY},
+    freshness_policy=_HOURLY,
+    description=(
+        "Each UTC day's increases of every post's counters, signed, with the closing counter, a document "
+        "per account. Replaced whole, from the readings alone: safe at any time and in any order. A day "
+        "whose readings have begun to expire is never rewritten: skipped with the reason."
+    ),
+)
+def daily_metrics(
+    context: AssetExecutionContext, database: DatabaseResource, mongo: MongoResource
+) -> Iterator[Output[Any]]:
+    """Roll up the run's days."""
+    from minitik_dagster.analytics.live_posts import database_now
+    from minitik_dagster.analytics.rollup import Rollup, day_documents, is_frozen
+
+    with database.connect() as connection, mongo.store() as store:
+        now = database_now(connection)
+        parts = []
+        for key in context.partition_keys:
+            day = date.fromisoformat(key)
+            if is_frozen(day, now):
+                reason = "readings of this day have expired: its rollup is kept as it is"
+                context.log.warning("%s skipped: %s", key, reason)
+                metadata = {"skipped": MetadataValue.text(reason)}
+                context.log_event(
+                    AssetObservation(context.asset_key, partition=key, metadata=metadata)
+                )
+                continue
+            parts.append((key, day_documents(store, connection, day, now=now)))
+    if parts:
+        posts = sum(len(document["posts"]) for _, documents in parts for document in documents)
+        yield Output(Rollup(parts, now), metadata={"posts": MetadataValue.int(posts)})
+
+
+@asset(
+    deps=[daily_metrics],
+    io_manager_key="rollups",
+    group_name="analytics",
+    kinds={"mongodb", "postgres", "python"},
+    owners=_OWNERS,
+    op_tags={"minitik/kind": "analytics"},
+    metadata={COLLECTION: CONTENT_PERFORMANCE},
+    freshness_policy=_HOURLY,
+    description=(
+        "What each post has come to: latest totals, growth over 1, 7 and 30 UTC days. Also written into "
+        "publications.metrics. Safe at any time."
+    ),
+)
+def content_performance(
+    context: AssetExecutionContext, database: DatabaseResource, mongo: MongoResource
+) -> Any:
+    """Put together the posts of every account with a reading in the last 30 days."""
+    from minitik_dagster.analytics.performance import content_documents, save_metrics
+    from minitik_dagster.analytics.rollup import Rollup
+
+    now = datetime.now(UTC)
+    changed = 0
+
+    def parts() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        nonlocal changed
+        with mongo.store() as store:
+            for account_id, posts in content_documents(store, now.date()):
+                with database.connect() as connection:
+                    changed += save_metrics(connection, posts)
+                yield account_id, posts
+        context.log.info("publications.metrics: %d rows changed", changed)
+
+    return Rollup(parts(), now)
+
+
+@asset(
+    deps=[content_performance],
+    io_manager_key="rollups",
+    group_name="analytics",
+    kinds={"mongodb", "python"},
+    owners=_OWNERS,
+    op_tags={"minitik/kind": "analytics"},
+    metadata={COLLECTION: ACCOUNT_PERFORMANCE},
+    freshness_policy=_HOURLY,
+    description="What each account has come to: the sums of what is known of its posts, and growth.",
+)
+def account_performance(mongo: MongoResource) -> Any:
+    """Add up content_performance by account."""
+    from minitik_dagster.analytics.performance import account_documents
+    from minitik_dagster.analytics.rollup import Rollup
+
+    def parts() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        with mongo.store() as store:
+            yield from account_documents(store)
+
+    return Rollup(parts(), datetime.now(UTC))

@@ -1,0 +1,83 @@
+"""MongoDB and S3 for assets: resources that hold no value, and the IO managers of rollups and exports."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from dagster import (
+    ConfigurableIOManager,
+    ConfigurableResource,
+    InputContext,
+    MetadataValue,
+    OutputContext,
+)
+
+from minitik_dagster.analytics.rollup import Rollup
+from minitik_dagster.analytics.store import AnalyticsStore
+from minitik_dagster.errors import DependencyDownError
+from minitik_dagster.settings import Settings, load_settings
+
+COLLECTION = "minitik/collection"
+"""The asset's metadata that names its rollup's collection."""
+
+
+class MongoResource(ConfigurableResource[None]):
+    """Lends the store of MONGODB_URI; holds neither the URI nor a connection itself."""
+
+    @contextmanager
+    def store(self) -> Iterator[AnalyticsStore]:
+        """Yield the process's store; DependencyDownError where MongoDB is not there."""
+        yield _store_of(load_settings())
+
+
+def _store_of(settings: Settings) -> AnalyticsStore:
+    if settings.mongodb_uri is None:
+        raise DependencyDownError("mongodb", "MONGODB_URI is not set")
+    return _store(settings.mongodb_uri.get_secret_value(), settings.mongodb_db)
+
+
+@lru_cache(maxsize=4)
+def _store(uri: str, database: str) -> AnalyticsStore:
+    return AnalyticsStore(uri, database)
+
+
+class MongoRollupIOManager(ConfigurableIOManager):
+    """Writes a `Rollup`'s partitions whole, and hands them on; what is no Rollup is refused.
+
+    Readings do not pass here: they are stored as they are read, as they can never be had again.
+    """
+
+    def handle_output(self, context: OutputContext, obj: Rollup) -> None:
+        """Replace each partition; says how many documents there are and how many parts changed."""
+        if not isinstance(obj, Rollup):
+            raise TypeError(f"{context.asset_key.to_user_string()}: a Rollup is stored here")
+        documents = partitions = changed = 0
+        store = _store_of(load_settings())
+        for partition, rows in obj.parts:
+            documents_of_it = list(rows)
+            changed += store.replace_partition(
+                _collection(context), partition, documents_of_it, at=obj.at
+            )
+            documents += len(documents_of_it)
+            partitions += 1
+        context.add_output_metadata(
+            {
+                "documents": MetadataValue.int(documents),
+                "partitions": MetadataValue.int(partitions),
+                "partitions_changed": MetadataValue.int(changed),
+            }
+        )
+
+    def load_input(self, context: InputContext) -> list[dict[str, Any]]:
+        """Return the documents of the asset's partitions that the run asks for, or all of them."""
+        upstream = context.upstream_output
+        assert upstream is not None
+        store, name = _store_of(load_settings()), _collection(upstream)
+        keys = context.asset_partition_keys if context.has_asset_partitions else None
+        return store.rows(name, list(keys or store.partitions(name)), {})
+
+
+def _collection(context: OutputContext) -> str:
+    metadata = context.definition_metadata or {}
+    return str(metadata[COLLECTION])

@@ -1,0 +1,230 @@
+"""From live posts to numbers, by Dagster in this process, on real servers."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    build_schedule_context,
+)
+
+from minitik_dagster.analytics.health import (
+    age_class,
+    due_slots,
+    falling,
+    incomplete,
+    look,
+    stale,
+    unreconciled,
+)
+from minitik_dagster.analytics.names import ACCOUNT_PERFORMANCE, CONTENT_PERFORMANCE, DAILY
+from minitik_dagster.analytics.rollup import day_documents
+from minitik_dagster.db.types import Platform
+from minitik_dagster.definitions import defs
+from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.settings import Settings
+from tests.analytics.scene import AnalyticsScene, this_hour
+
+
+def execute(job: str, key: str, instance: DagsterInstance | None = None) -> ExecuteInProcessResult:
+    with instance or DagsterInstance.ephemeral() as used:
+        return defs.resolve_job_def(job).execute_in_process(partition_key=key, instance=used)
+
+
+def hour_key(slot: datetime) -> str:
+    return f"{slot:%Y-%m-%d-%H}:00"
+
+
+def metadata(result: ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    [event] = [
+        event
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == AssetKey(asset)
+    ]
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def test_a_number_travels_from_the_platform_to_the_post(scene: AnalyticsScene) -> None:
+    """Readings, the day's increases, the post's totals, publications.metrics; a second run adds nothing."""
+    counts = {"views": 400, "likes": 30, "comments": 6, "shares": 4, "reach": 300}
+    posts = {platform: scene.post(scene.account(platform), counts=counts) for platform in Platform}
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    scene.reading(posts[Platform.TIKTOK], yesterday, views=150, likes=31, comments=6, shares=4)
+    slot = this_hour()
+
+    first = metadata(execute("read_metrics", hour_key(slot)), "metric_snapshots")
+    again = metadata(execute("read_metrics", hour_key(slot)), "metric_snapshots")
+
+    assert (first["due"], first["read"], first["calls"], first["ideal_calls"]) == (3, 3, 3, 3)
+    assert (again["due"], again["already"], again["calls"]) == (3, 3, 0)
+    documents = [one for one in scene.documents() if one["slot"] == slot]
+    assert len(documents) == 3
+    by_platform = {one["metadata"]["platform"]: one for one in documents}
+    reel, video, short = (by_platform[name] for name in ("INSTAGRAM", "TIKTOK", "YOUTUBE"))
+    assert (reel["views"], reel["reach"], reel["impressions"]) == (400, 300, None)
+    assert (video["reach"], short["shares"]) == (None, None)
+    assert (video["engagementRate"], short["engagementRate"]) == (10.0, 9.0)
+    assert slot <= video["timestamp"] <= datetime.now(UTC)
+
+    today = f"{video['timestamp']:%Y-%m-%d}"
+    rolled = execute("roll_up_metrics", today)
+    before = scene.documents(DAILY)
+    assert metadata(rolled, "daily_metrics")["posts"] == 3
+    execute("roll_up_metrics", today)
+    assert scene.documents(DAILY) == before, "the same readings give the same documents"
+
+    [day] = [row for row in before if row["platform"] == "TIKTOK"]
+    [entry] = day["posts"]
+    assert entry["views"] | {"since": None} == {
+        "increase": 250, "total": 400, "spanDays": 1, "corrected": False, "since": None,
+    }  # fmt: skip
+    assert entry["likes"]["increase"] == -1
+    assert entry["likes"]["corrected"]
+    assert entry["reach"]["total"] is None
+    assert day["totals"] == {
+        "views": 250, "likes": -1, "comments": 0, "shares": 0,
+    }  # fmt: skip
+
+    performances = {row["platform"]: row for row in scene.documents(CONTENT_PERFORMANCE)}
+    assert performances["INSTAGRAM"]["totals"]["reach"] == 300
+    assert performances["TIKTOK"]["growth"]["7d"]["views"] == 250
+    assert len(scene.documents(ACCOUNT_PERFORMANCE)) == 3
+    [row] = scene.run(
+        "SELECT metrics FROM publications WHERE id = :id", id=posts[Platform.TIKTOK].publication_id
+    )
+    assert row["metrics"]["views"] == 400
+    assert row["metrics"]["reach"] is None
+    assert row["metrics"]["capturedAt"].endswith("Z")
+
+
+def test_the_checks_tell_stale_missed_falling_and_unreconciled_readings(
+    scene: AnalyticsScene,
+) -> None:
+    """Four questions, each of which finds what was planted for it, and nothing else."""
+    now = datetime.now(UTC)
+    account = scene.account(Platform.TIKTOK)
+    live = now - timedelta(days=2)
+    good, silent, fallen = (scene.post(account, live_at=live) for _ in range(3))
+    for post in (good, fallen):
+        series = post.live_at
+        for slot in due_slots(series, series - timedelta(hours=1), now):
+            views = 90 if post is fallen and now - slot < timedelta(hours=9) else 100
+            scene.reading(post, slot + timedelta(seconds=5), views=views)
+    with scene.engine.connect() as connection:
+        looked = look(scene.store, connection, now)
+        assert age_class(live, now) == "every 4 h"
+        assert stale(looked).ids == [silent.publication_id]
+        assert set(incomplete(looked).ids) == {silent.publication_id}
+        assert falling(looked).ids == [fallen.publication_id]
+        day = (now - timedelta(days=1)).date()
+        documents = day_documents(scene.store, connection, day, now=now)
+        scene.store.replace_partition(DAILY, f"{day}", documents, at=now)
+        assert not unreconciled(scene.store, looked).total
+        for document in documents:
+            document["posts"][0]["views"]["total"] = 5
+        scene.store.replace_partition(DAILY, f"{day}", documents, at=now)
+        assert unreconciled(scene.store, looked).total == 1
+
+
+def test_a_days_increases_lie_in_the_bucket_as_parquet(
+    scene: AnalyticsScene,
+    s3_endpoint: str,
+    s3_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Typed columns, null where nothing is known; the same day again replaces the one file."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    monkeypatch.setenv("AWS_S3_BUCKET", s3_bucket)
+    post = scene.post(scene.account(Platform.TIKTOK))
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    scene.reading(post, at - timedelta(days=1), views=3, likes=1)
+    scene.reading(post, at, views=10, likes=None)
+    with scene.engine.connect() as connection:
+        documents = day_documents(scene.store, connection, at.date(), now=at)
+    scene.store.replace_partition(DAILY, "2026-03-02", documents, at=at)
+    for _ in range(2):
+        told = metadata(execute("write_lake", "2026-03-02"), "exports")
+    store = ObjectStore.from_settings(Settings())
+    found = store.head(str(told["key"]))
+    assert found is not None
+    assert str(told["key"]) == "exports/lake/exports/day=2026-03-02/exports.parquet"
+    [row] = pq.read_table(io.BytesIO(store.read(str(told["key"]), 0, found.size))).to_pylist()
+    assert (row["publication_id"], row["day"]) == (post.publication_id, at.date())
+    assert (row["views_increase"], row["views_total"], row["likes_increase"]) == (7, 10, None)
+    assert row["captured_at"] == at
+
+
+def test_a_past_hour_is_skipped_with_the_reason(scene: AnalyticsScene) -> None:
+    """Its posts' next readings are due already: nothing is asked, nothing is filled in."""
+    account = scene.account(Platform.TIKTOK)
+    slot = this_hour() - timedelta(hours=5)
+    scene.post(account, live_at=slot - timedelta(minutes=10), counts={"views": 9})
+    with DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_job_def("read_metrics")
+        result = job.execute_in_process(partition_key=hour_key(slot), instance=instance)
+        assert result.success
+        assert not result.get_asset_materialization_events()
+        [observed] = result.get_asset_observation_events()
+    told = observed.asset_observation_data.asset_observation
+    assert told.metadata["missed"].value == 1
+    assert "no platform tells what a counter was" in str(told.metadata["skipped"].value)
+    assert scene.documents() == []
+    assert not [call for call in scene.sandbox.calls() if call["operation"] == "list"]
+
+
+def test_a_day_whose_readings_expire_is_kept_as_it_is(scene: AnalyticsScene) -> None:
+    """A rollup that could only be made from what is left is not made again."""
+    key = f"{datetime.now(UTC) - timedelta(days=360):%Y-%m-%d}"
+    result = execute("roll_up_metrics", key)
+    [observed] = result.get_asset_observation_events()
+    assert "expired" in str(
+        observed.asset_observation_data.asset_observation.metadata["skipped"].value
+    )
+    assert not [
+        one
+        for one in result.get_asset_materialization_events()
+        if one.asset_key == AssetKey("daily_metrics")
+    ]
+
+
+def test_an_hour_that_no_run_took_is_asked_for_again(tmp_path: Path) -> None:
+    """At the hour: this one, and what of the last six is not there; at half past: this one again."""
+    repository = defs.get_repository_def()
+    schedule = repository.get_schedule_def("read_metrics_every_hour")
+    taken = AssetMaterialization("metric_snapshots", partition="2026-03-01-07:00")
+
+    def asked(instance: DagsterInstance, minute: int) -> list[str | None]:
+        context = build_schedule_context(
+            instance=instance,
+            repository_def=repository,
+            scheduled_execution_time=datetime(2026, 3, 1, 10, minute, tzinfo=UTC),
+        )
+        return [one.partition_key for one in schedule.evaluate_tick(context).run_requests or []]
+
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert asked(instance, 0) == ["2026-03-01-10:00"], "nothing was ever read"
+        instance.report_runless_asset_event(taken)
+        hours = [10, 4, 5, 6, 8, 9]
+        assert asked(instance, 0) == [f"2026-03-01-{hour:02d}:00" for hour in hours]
+        assert asked(instance, 30) == ["2026-03-01-10:00"]
+
+
+def test_today_is_rolled_up_each_hour_and_yesterday_once_more() -> None:
+    repository = defs.get_repository_def()
+    schedule = repository.get_schedule_def("roll_up_metrics_every_hour")
+    with DagsterInstance.ephemeral() as instance:
+        for hour, days in ((0, ["2026-02-28", "2026-03-01"]), (9, ["2026-03-01"])):
+            context = build_schedule_context(
+                instance=instance,
+                repository_def=repository,
+                scheduled_execution_time=datetime(2026, 3, 1, hour, 10, tzinfo=UTC),
+            )
+            tick = schedule.evaluate_tick(context)
+            assert [one.partition_key for one in tick.run_requests or []] == days
