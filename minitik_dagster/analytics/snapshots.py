@@ -7,7 +7,8 @@ what a run leaves stays due for the next one until the post's next reading falls
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -47,6 +48,8 @@ _LONGEST_WAIT: Final = timedelta(minutes=1)
 _GIVE_UP_AFTER: Final = 20
 _ACCOUNTS_SHOWN: Final = 20
 METRICS_CALL: Final = "metrics"
+# Any token may ask for public statistics ("Videos: list"): its batches hold posts of several accounts.
+_SHARED: Final = frozenset({Platform.YOUTUBE})
 
 
 class RunOverError(MinitikError):
@@ -59,7 +62,7 @@ class SnapshotReport:
 
     `already`: read before; `missed`: their next reading is due already, gone for ever; `absent`: asked
     for, and the platform left them out; `no_id`: their public id is not known; `disconnected`: their
-    account is; `left`: still due. `ideal_calls` is what full batches per account would take.
+    account is; `left`: still due. `ideal_calls` is what full batches would take.
     """
 
     due: int = 0
@@ -162,25 +165,64 @@ class Snapshots:
         return wanted
 
     async def _read_page(self, wanted: Sequence[Series], slot: datetime) -> None:
+        self.report.ideal_calls += ideal_calls(wanted)
         try:
+            shared = [one for one in wanted if one.platform in _SHARED]
+            left = await self._read_shared(shared, slot)
+            own = [one for one in wanted if one.platform not in _SHARED] + left
+            own.sort(key=lambda one: (one.account_id, one.publication_id))
             async with asyncio.TaskGroup() as tasks:
-                for _, series in groupby(wanted, key=lambda one: one.account_id):
+                for _, series in groupby(own, key=lambda one: one.account_id):
                     tasks.create_task(self._account(list(series), slot))
         except BaseExceptionGroup as group:
             # Only the loss of MongoDB ends a page, told once.
             raise group.exceptions[0] from None
 
-    async def _account(self, series: list[Series], slot: datetime) -> None:
-        """Read one account's posts, whatever happens to it: only MongoDB's loss leaves this method."""
-        platform, account_id = series[0].platform, series[0].account_id
-        size = METRICS_BATCH[platform]
-        self.report.ideal_calls += ceil(len(series) / size)
-        done = _Progress()
+    async def _read_shared(self, series: Sequence[Series], slot: datetime) -> list[Series]:
+        """Read public counters in full batches, whoever's they are; return what was not told.
+
+        That is asked for anew by its own account: what only the owner sees, and a batch whose first
+        account may not ask.
+        """
+        size = METRICS_BATCH[Platform.YOUTUBE]
+        async with asyncio.TaskGroup() as tasks:
+            asked = [
+                tasks.create_task(self._shared_batch(series[start : start + size], slot))
+                for start in range(0, len(series), size)
+            ]
+        return [one for task in asked for one in task.result()]
+
+    async def _shared_batch(self, batch: Sequence[Series], slot: datetime) -> list[Series]:
+        if batch[0].account_id == batch[-1].account_id:
+            return list(batch)
+        async with self._seat():
+            try:
+                token = await read_token(self.engine, self.vault, batch[0].account_id)
+                found, _ = await self._call(batch[0].platform, batch[0].account_id, batch, token)
+            except Exception:  # its own account tells what is wrong with it, and stops no other
+                return list(batch)
+        told = list(_told(batch, found))
+        await self._keep(self._documents(told, slot))
+        known = {series.publication_id for series, _ in told}
+        return [one for one in batch if one.publication_id not in known]
+
+    @asynccontextmanager
+    async def _seat(self) -> AsyncIterator[None]:
         async with self._slots:
             self._in_flight += 1
             self.report.most_in_flight = max(self.report.most_in_flight, self._in_flight)
             try:
-                await self._batches(series, size, slot, done)
+                yield
+            finally:
+                self._in_flight -= 1
+
+    async def _account(self, series: list[Series], slot: datetime) -> None:
+        """Read one account's posts, whatever happens to it: only MongoDB's loss leaves this method."""
+        platform, account_id = series[0].platform, series[0].account_id
+        done = _Progress()
+        async with self._seat():
+            try:
+                await self._batches(series, slot, done)
                 outcome = "read"
             except DependencyDownError:
                 raise
@@ -197,28 +239,36 @@ class Snapshots:
                 # A defect of ours with one account is not the others' matter.
                 _log.exception("analytics.defect", account=account_id)
                 outcome = self._failed(series, done, "defect")
-            finally:
-                self._in_flight -= 1
         self.report.outcomes[f"{platform.value.lower()}: {outcome}"] += 1
 
-    async def _batches(
-        self, series: Sequence[Series], size: int, slot: datetime, done: "_Progress"
-    ) -> None:
+    async def _batches(self, series: Sequence[Series], slot: datetime, done: "_Progress") -> None:
         """Read batch by batch; what was read is stored even where the next one fails."""
         platform, account_id = series[0].platform, series[0].account_id
+        size = METRICS_BATCH[platform]
         token = await read_token(self.engine, self.vault, account_id)
         documents: list[dict[str, Any]] = []
         try:
             for start in range(0, len(series), size):
                 batch = series[start : start + size]
                 found, token = await self._call(platform, account_id, batch, token)
-                now = _to_the_millisecond(self.clock.now())
-                documents += self._documents(batch, found, slot, now)
+                told = list(_told(batch, found))
+                # Missing is not zero: no reading, and the run says so.
+                self.report.absent += len(batch) - len(told)
+                documents += self._documents(told, slot)
                 done.posts += len(batch)
         finally:
-            if documents:
-                inserted = await asyncio.to_thread(self.store.insert, documents)
-                self.report.read += inserted
+            await self._keep(documents)
+
+    async def _keep(self, documents: Sequence[dict[str, Any]]) -> None:
+        if documents:
+            inserted = await asyncio.to_thread(self.store.insert, documents)
+            self.report.read += inserted
+
+    def _documents(
+        self, told: Iterable[tuple[Series, PostMetrics]], slot: datetime
+    ) -> list[dict[str, Any]]:
+        now = _to_the_millisecond(self.clock.now())
+        return [document_of(series, metrics, slot, now) for series, metrics in told]
 
     def _failed(self, series: Sequence[Series], done: "_Progress", code: str) -> str:
         account_id = series[0].account_id
@@ -227,19 +277,6 @@ class Snapshots:
             self.report.bad_accounts[account_id] = code
         _log.warning("analytics.account_not_read", account=account_id, outcome=code)
         return code
-
-    def _documents(
-        self, batch: Sequence[Series], found: Iterable[PostMetrics], slot: datetime, now: datetime
-    ) -> Iterator[dict[str, Any]]:
-        by_id = {one.post_id: one for one in found}
-        for series in batch:
-            metrics = by_id.get(series.platform_post_id)
-            offered = OFFERED[series.platform]
-            if metrics is None or all(getattr(metrics, name, None) is None for name in offered):
-                # Missing is not zero: no reading, and the run says so. Insights may come a day later.
-                self.report.absent += 1
-            else:
-                yield document_of(series, metrics, slot, now)
 
     async def _call(
         self, platform: Platform, account_id: str, batch: Sequence[Series], token: AccountToken
@@ -285,6 +322,26 @@ class Snapshots:
             if wait > _LONGEST_WAIT or time.monotonic() + wait.total_seconds() >= self._ends_at:
                 raise RunOverError(platform.value)
             await self.sleep(wait.total_seconds())
+
+
+def ideal_calls(series: Iterable[Series]) -> int:
+    """Return how many full batches these posts fill: per account, or all together where that may be."""
+    sizes = Counter(
+        (one.platform, "" if one.platform in _SHARED else one.account_id) for one in series
+    )
+    return sum(ceil(count / METRICS_BATCH[platform]) for (platform, _), count in sizes.items())
+
+
+def _told(
+    batch: Sequence[Series], found: Iterable[PostMetrics]
+) -> Iterator[tuple[Series, PostMetrics]]:
+    """Yield the posts of which some counter was sent. Insights may come a day later."""
+    by_id = {one.post_id: one for one in found}
+    for series in batch:
+        metrics = by_id.get(series.platform_post_id)
+        names = OFFERED[series.platform]
+        if metrics is not None and any(getattr(metrics, n, None) is not None for n in names):
+            yield series, metrics
 
 
 def _to_the_millisecond(instant: datetime) -> datetime:

@@ -13,6 +13,7 @@ from dagster import (
     DagsterInstance,
     ExecuteInProcessResult,
     build_schedule_context,
+    materialize,
 )
 
 from minitik_dagster.analytics.health import (
@@ -26,6 +27,7 @@ from minitik_dagster.analytics.health import (
 )
 from minitik_dagster.analytics.names import ACCOUNT_PERFORMANCE, CONTENT_PERFORMANCE, DAILY
 from minitik_dagster.analytics.rollup import day_documents
+from minitik_dagster.assets.metrics import daily_metrics, metric_snapshots
 from minitik_dagster.db.types import Platform
 from minitik_dagster.definitions import defs
 from minitik_dagster.media.object_store import ObjectStore
@@ -177,6 +179,38 @@ def test_a_past_hour_is_skipped_with_the_reason(scene: AnalyticsScene) -> None:
     assert "no platform tells what a counter was" in str(told.metadata["skipped"].value)
     assert scene.documents() == []
     assert not [call for call in scene.sandbox.calls() if call["operation"] == "list"]
+
+
+def test_days_are_rolled_up_again_by_a_backfill(scene: AnalyticsScene) -> None:
+    """A month to a run, in any order; what a late reading changed is put right, the rest untouched."""
+    post = scene.post(scene.account(Platform.TIKTOK))
+    start = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    for n, views in ((0, 10), (3, 40)):
+        scene.reading(post, start + timedelta(days=n), views=views)
+    tags = {
+        "dagster/asset_partition_range_start": "2026-03-01",
+        "dagster/asset_partition_range_end": "2026-03-06",
+    }
+
+    def backfill() -> list[tuple[str, int | None, int | None]]:
+        with DagsterInstance.ephemeral() as instance:
+            result = materialize(
+                [daily_metrics, metric_snapshots],
+                selection=[daily_metrics],
+                instance=instance,
+                tags=tags,
+                resources=defs.resources,
+            )
+        assert len(result.get_asset_materialization_events()) == 6
+        rows = sorted(scene.documents(DAILY), key=lambda row: str(row["partition"]))
+        views = [(row["partition"], row["posts"][0]["views"]) for row in rows]
+        return [(day, figure["increase"], figure["spanDays"]) for day, figure in views]
+
+    assert backfill()[1:] == [("2026-03-05", 30, 3)]
+    untouched = scene.documents(DAILY)[0]
+    scene.reading(post, start + timedelta(days=2), views=25)
+    assert backfill()[1:] == [("2026-03-04", 15, 2), ("2026-03-05", 15, 1)]
+    assert untouched in scene.documents(DAILY)
 
 
 def test_a_day_whose_readings_expire_is_kept_as_it_is(scene: AnalyticsScene) -> None:

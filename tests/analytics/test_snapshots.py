@@ -121,11 +121,30 @@ def test_posts_without_an_id_or_an_account_are_counted_and_not_asked(scene: Anal
     assert (report.due, report.no_id, report.disconnected, report.calls) == (2, 1, 1, 0)
 
 
+def test_youtubes_batches_hold_posts_of_several_channels(scene: AnalyticsScene) -> None:
+    """Public statistics need no owner's token; a channel that may not ask stops no other."""
+    accounts = [scene.account(Platform.YOUTUBE) for _ in range(3)]
+    for account in accounts:
+        scene.post(account)
+    report = read(scene)
+    assert (report.read, report.calls, report.ideal_calls) == (3, 1, 1)
+    scene.store.database["analytics"].delete_many({"metadata.userId": scene.user_id})
+    first = min(accounts)
+    scene.sandbox.add_fault(
+        platform="youtube", operation="list", kind="status", status=403, count=9,
+        code="insufficientPermissions", account=scene.accounts.row(first).platform_account_id,
+    )  # fmt: skip
+    report = read(scene)
+    assert (report.read, report.failed, report.absent) == (2, 1, 0)
+    assert report.bad_accounts == {first: "insufficientPermissions"}
+
+
 def test_a_used_up_budget_leaves_the_rest_for_later(scene: AnalyticsScene) -> None:
-    """YouTube's day is over until midnight: the run does not wait, and says what is left."""
+    """The account's day is over: the run does not wait, and says what is left."""
+    account = scene.account(Platform.INSTAGRAM)
     for _ in range(3):
-        scene.post(scene.account(Platform.YOUTUBE))
-    budget = scene.settings.model_copy(update={"minitik_limits": {"youtube.metrics": 2}})
+        scene.post(account)
+    budget = scene.settings.model_copy(update={"minitik_limits": {"instagram.metrics": 2}})
 
     async def no_wait(_: float) -> None:
         """The slow-down of a nearly used-up budget."""
@@ -134,7 +153,7 @@ def test_a_used_up_budget_leaves_the_rest_for_later(scene: AnalyticsScene) -> No
         scene, settings=budget, change=lambda run: setattr(run.limiter, "_sleep", no_wait)
     )
     assert (report.due, report.read, report.left, report.calls) == (3, 2, 1, 2)
-    assert report.outcomes["youtube: left"] == 1
+    assert report.outcomes["instagram: left"] == 1
 
 
 def test_a_late_reading_is_taken_until_the_next_one_is_due(scene: AnalyticsScene) -> None:
