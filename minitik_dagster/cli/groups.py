@@ -17,6 +17,7 @@ from minitik_dagster.cli import (
     queues,
     schedule,
     tokens,
+    upload,
 )
 
 
@@ -40,4 +41,5 @@ GROUPS: tuple[Group, ...] = (
     queues,
     dead_letters,
     tokens,
+    upload,
 )

@@ -42,6 +42,7 @@ from minitik_dagster.media.parts import (
     record_parts,
     recorded_parts,
 )
+from minitik_dagster.media.quota import require_room
 
 UPLOAD_LIFETIME: Final = timedelta(hours=24)
 # A completion that is older than this was cut off (its process was killed) and may be taken over.
@@ -71,11 +72,17 @@ class OpenUpload:
 
 
 class Uploads:
-    """Uploads of videos into the bucket, part by part. Each method works in the caller's transaction."""
+    """Uploads of videos into the bucket, part by part. Each method works in the caller's transaction.
 
-    def __init__(self, store: ObjectStore, clock: Clock | None = None) -> None:
+    `quota` is how many bytes a person may keep in all; None = any number.
+    """
+
+    def __init__(
+        self, store: ObjectStore, clock: Clock | None = None, *, quota: int | None = None
+    ) -> None:
         self._store = store
         self._clock = clock or SystemClock()
+        self._quota = quota
 
     def begin(self, session: Session, user_id: str, new: NewUpload) -> OpenUpload:
         """Make a DRAFT content and its multipart upload, and sign a URL for each part.
@@ -83,6 +90,8 @@ class Uploads:
         Raises InvalidInputError, RuleRefusedError, DependencyDownError; nothing is made then.
         """
         new.check()
+        if self._quota is not None:
+            require_room(session, user_id, new.file_size, self._quota)
         now = self._clock.now()
         content_id = new_id()
         key = content_key(user_id, content_id, new.filename, new.mime_type)

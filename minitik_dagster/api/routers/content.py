@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import sessionmaker
 
 from minitik_dagster.api.auth import Caller, require_scope
-from minitik_dagster.api.dependencies import EngineDep, SessionDep, StoreDep
+from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep, StoreDep
+from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.content import (
     AbortedUploadView,
@@ -34,13 +35,26 @@ Writer = Annotated[Caller, Depends(require_scope("content:write"))]
 Reader = Annotated[Caller, Depends(require_scope("content:read"))]
 
 
-@router.post("", status_code=201, responses=problems(422))
-@router.post("/upload/init", status_code=201, responses=problems(422))
+@router.post("", status_code=201, responses=problems(409, 422))
+@router.post("/upload/init", status_code=201, responses=problems(409, 422))
 def begin_upload(
-    body: BeginUpload, caller: Writer, store: StoreDep, transaction: SessionDep
+    body: BeginUpload,
+    caller: Writer,
+    store: StoreDep,
+    transaction: SessionDep,
+    once: OnceDep,
+    settings: SettingsDep,
 ) -> UploadView:
     """Begin an upload: a draft content, and a presigned URL for each part."""
-    return UploadView.of(Uploads(store).begin(transaction, caller.user_id, body.wanted()))
+    wanted = body.wanted()
+    wanted.check()
+    uploads = Uploads(store, quota=settings.minitik_storage_bytes_per_user)
+    if (before := once.replay(transaction, body)) is not None:
+        return UploadView.of(uploads.resume(transaction, caller.user_id, before["uploadId"]))
+    begun = uploads.begin(transaction, caller.user_id, wanted)
+    created = {"contentId": begun.content_id, "uploadId": begun.upload_id}
+    once.keep(transaction, body, status=201, created=created)
+    return UploadView.of(begun)
 
 
 @router.get("/upload/{upload_id}/resume", responses=problems(404, 409))
