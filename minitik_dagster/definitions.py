@@ -9,6 +9,7 @@ from minitik_dagster.assets.reconciled_publications import reconciled_publicatio
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
 from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
+from minitik_dagster.jobs.tidy_uploads import tidy_uploads, tidy_uploads_every_15_minutes
 from minitik_dagster.jobs.upkeep import (
     check_publications,
     check_publications_every_15_minutes,
@@ -29,11 +30,13 @@ defs = Definitions(
         reconcile_publications,
         check_publications,
         refresh_tokens,
+        tidy_uploads,
     ],
     schedules=[
         check_publications_every_15_minutes,
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
+        tidy_uploads_every_15_minutes,
     ],
     sensors=[due_posts, resident_windows],
     resources={"settings": SettingsResource(), "database": DatabaseResource()},

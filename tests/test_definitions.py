@@ -43,11 +43,13 @@ EXPECTED: dict[str, Any] = {
         "reconcile_publications",
         "refresh_tokens",
         "replay_dead_letters",
+        "tidy_uploads",
     ],
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
         "reconcile_yesterday_and_today": "20 * * * *",
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
+        "tidy_uploads_every_15_minutes": "7,22,37,52 * * * *",
     },
     "sensors": {
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},

@@ -55,6 +55,7 @@ _REPLAY = {"ids": ["<letter>"]}
 GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/content"): CONTENT_WRITE,
     ("POST", "/api/content/upload/init"): CONTENT_WRITE,
+    ("POST", "/api/content/direct"): CONTENT_WRITE,
     ("GET", "/api/content"): CONTENT_READ,
     ("GET", "/api/content/{content_id}"): CONTENT_READ,
     ("GET", "/api/content/upload/{upload_id}/resume"): CONTENT_WRITE,

@@ -8,6 +8,7 @@ from minitik_dagster.api.routers import (
     connections,
     content,
     dead_letters,
+    direct_upload,
     disconnections,
     health,
     keys,
@@ -20,6 +21,7 @@ from minitik_dagster.api.routers import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     content.router,
+    direct_upload.router,
     scheduling.router,
     publishing.router,
     dead_letters.router,
