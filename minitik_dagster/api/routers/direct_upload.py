@@ -23,7 +23,10 @@ from minitik_dagster.media.uploads import OpenUpload
 router = APIRouter(prefix="/api/content", tags=["content"])
 
 Writer = Annotated[Caller, Depends(require_scope("content:write"))]
-_TOO_LARGE: Final = f"a direct upload may have {DIRECT_MAX_BYTES} bytes; POST /api/content takes larger ones in parts"
+_TOO_LARGE: Final = (
+    f"a direct upload may have {DIRECT_MAX_BYTES} bytes; "
+    "POST /api/content takes larger ones in parts"
+)
 _FILE: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 _BODY: Final = {"requestBody": {"required": True, "content": dict.fromkeys(MIME_TYPES, _FILE)}}
 

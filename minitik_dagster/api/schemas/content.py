@@ -169,6 +169,7 @@ class VerdictView(_Body):
     accepted: bool
     errors: list[FindingView]
     warnings: list[FindingView]
+    limits_version: str = Field(description="Of the table of limits it was judged by.")
 
     @classmethod
     def of(cls, verdict: Verdict) -> "VerdictView":
@@ -178,6 +179,7 @@ class VerdictView(_Body):
             accepted=verdict.accepted,
             errors=[_finding(f) for f in verdict.errors],
             warnings=[_finding(f) for f in verdict.warnings],
+            limits_version=verdict.limits_version,
         )
 
 
@@ -195,8 +197,12 @@ class MediaView(_Body):
     fps: float | None
     bitrate: int | None
     rotation: int
+    aspect_ratio: float = Field(description="Width by height as displayed; 0.5625 is 9:16.")
+    pixel_format: str | None
     video_codec: str
     audio_codec: str | None
+    audio_sample_rate: int | None
+    audio_channels: int | None
     sha256: str | None
 
     @classmethod
