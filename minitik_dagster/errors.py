@@ -5,6 +5,7 @@
     ├── InvalidInputError        a value was refused before anything changed (HTTP 400)
     ├── NotFoundError            not there, or not yours (404)
     ├── StateConflictError       the state forbids it, and says which state (409)
+    ├── StaleVersionError        the thing has changed since the caller read it (412)
     ├── RuleRefusedError         well-formed, but a rule refuses it (422)
     ├── NotConnectedError        connecting an account ended without one, and says why (422)
     ├── TooManyAttemptsError     a limit of attempts is used up; says how long to wait (429)
@@ -69,6 +70,10 @@ class StateConflictError(MinitikError):
     def __init__(self, message: str, *, state: str) -> None:
         self.state = state
         super().__init__(message)
+
+
+class StaleVersionError(MinitikError):
+    """The thing is at another version than the one the caller read; nothing was changed."""
 
 
 class RuleRefusedError(MinitikError):

@@ -12,6 +12,7 @@ from minitik_dagster.api.routers import (
     disconnections,
     health,
     keys,
+    library,
     platforms,
     publishing,
     queues,
@@ -22,6 +23,7 @@ from minitik_dagster.api.routers import (
 ROUTERS: tuple[APIRouter, ...] = (
     content.router,
     direct_upload.router,
+    library.router,
     scheduling.router,
     publishing.router,
     dead_letters.router,

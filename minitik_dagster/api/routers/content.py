@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from sqlalchemy.orm import sessionmaker
 
 from minitik_dagster.api.auth import Caller, require_scope
@@ -16,18 +16,11 @@ from minitik_dagster.api.schemas.content import (
     CompleteUpload,
     ConfirmedPartView,
     ConfirmPart,
-    ContentDetailView,
-    ContentPage,
-    ContentQuery,
-    ContentView,
     ResumedUploadView,
     UploadView,
 )
 from minitik_dagster.media.completion import Completion
-from minitik_dagster.media.facts import MediaFacts
-from minitik_dagster.media.library import Filter, get_content, list_contents
 from minitik_dagster.media.uploads import Uploads
-from minitik_dagster.media.verdicts import judge_all
 
 router = APIRouter(prefix="/api/content", tags=["content"])
 
@@ -109,35 +102,3 @@ def abort_upload(
     return AbortedUploadView(
         content_id=upload.content_id, upload_id=upload.id, status=upload.status
     )
-
-
-@router.get("", responses=problems())
-def list_library(
-    query: Annotated[ContentQuery, Query()],
-    caller: Reader,
-    store: StoreDep,
-    transaction: SessionDep,
-) -> ContentPage:
-    """List contents, newest first unless asked otherwise; go on with `cursor` or `page`."""
-    found = list_contents(
-        transaction, caller.user_id, Filter(**{n: getattr(query, n) for n in Filter.__match_args__})
-    )
-    return ContentPage(
-        items=[ContentView.of(content, store) for content in found.items],
-        total=found.total,
-        total_is_lower_bound=found.total_is_lower_bound,
-        page=found.page,
-        limit=found.limit,
-        pages=found.pages,
-        next_cursor=found.next_cursor,
-    )
-
-
-@router.get("/{content_id}", responses=problems(404))
-def read_content(
-    content_id: str, caller: Reader, store: StoreDep, transaction: SessionDep
-) -> ContentDetailView:
-    """Read a content, with each platform's verdict on its video (none for one never probed)."""
-    content = get_content(transaction, caller.user_id, content_id)
-    facts = MediaFacts.from_metadata(content.details)
-    return ContentDetailView.with_verdicts(content, judge_all(facts) if facts else (), store)
