@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from sqlalchemy.orm import sessionmaker
 
 from minitik_dagster.local.ports import free_port
+from minitik_dagster.media.cleaning import Cleaner, note_object
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.settings import Settings
 from tests.api.scene import Person, Scene
@@ -193,6 +195,27 @@ def test_what_the_old_system_may_post_is_not_deleted(
     answer = api.delete(f"/api/content/{content}", params={"posts": "cancel"})
     assert (answer.status_code, answer.json()["state"]) == (409, "legacy")
     assert "minitik adopt" in answer.json()["detail"]
+
+
+def test_media_that_a_post_needs_is_kept_even_where_it_was_noted(
+    api: httpx.Client, scene: Scene, person: Person, store: ObjectStore, tomorrow: str
+) -> None:
+    """Whatever took the content away without asking: the object goes when its posts have ended."""
+    content, key = _stored(scene, store, person)
+    _schedule(api, scene, person, content, tomorrow)
+    scene.run('UPDATE contents SET "deletedAt" = "createdAt"')
+    sessions = sessionmaker(scene.engine)
+    for stage, there in (
+        ("scheduled", True),
+        ("review", True),
+        ("confirming", True),
+        ("live", False),
+    ):
+        scene.run("UPDATE publications SET stage = :stage", stage=stage)
+        with sessions.begin() as session:
+            note_object(session, content, key)
+        assert Cleaner(sessions, store).work().kept == (1 if there else 0)
+        assert (store.head(key) is not None) is there, stage
 
 
 def test_of_deleting_and_scheduling_at_once_one_works(

@@ -1,8 +1,12 @@
-"""An S3 server that counts the bytes of what is sent to it, and can hold them at a number of bytes."""
+"""An S3 server that counts the bytes sent to it, holds them at a number of bytes, and spoils a part.
+
+`Toll.spoil` are answers to the next parts: an HTTP status, or "other bytes" for another ETag than theirs.
+"""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ class Toll:
         self.endpoint = ""
         self.passed = 0
         self.held = threading.Event()
+        self.spoil: list[str] = []
         self._hold_at: int | None = None
         self._lock = threading.Condition()
 
@@ -70,6 +75,18 @@ class TollHandler(S3Handler):  # type: ignore[misc]  # localbucket has no types
         """Put the toll between the socket and the reader."""
         super().setup()
         self.rfile: Any = _Counted(self.rfile, self.toll)
+
+    def do_PUT(self) -> None:  # noqa: N802 - the parent's name
+        """Store a part, unless this one is to be spoilt: an expired URL, a bucket that fails."""
+        if self.toll.spoil and "partNumber" in self.path:
+            told = self.toll.spoil.pop()
+            self._read_body()
+            if told == "other bytes":
+                self._send(HTTPStatus.OK, headers={"ETag": f'"{"0" * 32}"'})
+            else:
+                self._send(HTTPStatus(int(told)))
+            return
+        super().do_PUT()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
         """Say nothing."""
