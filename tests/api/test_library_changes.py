@@ -1,11 +1,13 @@
 """Changing and deleting contents over HTTP: versions, posts that stand against it, and the bucket."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import sessionmaker
 
 from minitik_dagster.local.ports import free_port
@@ -62,6 +64,26 @@ def _schedule(api: httpx.Client, scene: Scene, person: Person, content: str, at:
     return str(made.json()["publications"][0]["id"])
 
 
+@contextmanager
+def _held(scene: Scene, content: str) -> Iterator[Callable[[int], None]]:
+    """Hold a content's lock; yields what waits until so many of the API's transactions wait for it."""
+    waiting = """
+        SELECT count(*) AS n FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    with scene.engine.begin() as connection:
+        connection.execute(
+            text("SELECT 1 FROM contents WHERE id = :id FOR UPDATE"), {"id": content}
+        )
+
+        def wait_for(count: int) -> None:
+            deadline = time.monotonic() + 60
+            while scene.rows(waiting)[0]["n"] < count:
+                assert time.monotonic() < deadline
+
+        yield wait_for
+
+
 def _gone_from_bucket(scene: Scene, store: ObjectStore, key: str) -> bool:
     """Whether the object went, by a note that is done: the answer does not wait for it."""
     deadline = time.monotonic() + 30
@@ -74,7 +96,8 @@ def _gone_from_bucket(scene: Scene, store: ObjectStore, key: str) -> bool:
 
 def test_a_change_by_version_is_made_once(api: httpx.Client, scene: Scene, person: Person) -> None:
     """Of eight who read the same version one changes it; the others are 412 and change nothing."""
-    path = f"/api/content/{scene.content(person)}"
+    content = scene.content(person)
+    path = f"/api/content/{content}"
     read = api.get(path)
     tag = read.headers["ETag"]
 
@@ -82,7 +105,10 @@ def test_a_change_by_version_is_made_once(api: httpx.Client, scene: Scene, perso
         return api.patch(path, json={"title": f"Title {number}"}, headers={"If-Match": tag})
 
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(change, range(8)))
+        with _held(scene, content) as wait_for:
+            asked = [threads.submit(change, number) for number in range(8)]
+            wait_for(8)
+        answers = [each.result() for each in asked]
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
     [done] = [answer for answer in answers if answer.status_code == 200]
     now = api.get(path)
@@ -218,20 +244,35 @@ def test_media_that_a_post_needs_is_kept_even_where_it_was_noted(
         assert (store.head(key) is not None) is there, stage
 
 
+@pytest.mark.parametrize(("first", "told"), [("schedule", (201, 409)), ("delete", (404, 200))])
 def test_of_deleting_and_scheduling_at_once_one_works(
-    api: httpx.Client, scene: Scene, person: Person, tomorrow: str
+    api: httpx.Client,
+    scene: Scene,
+    person: Person,
+    tomorrow: str,
+    first: str,
+    told: tuple[int, int],
 ) -> None:
-    """Never a scheduled post of a content that is gone."""
-    account = scene.account(person)
-    for content in [scene.content(person) for _ in range(6)]:
-        body = {
-            "contentId": content, "accountIds": [account], "scheduledAt": tomorrow,
-            "timezone": "UTC", "allowDuplicate": True,
-        }  # fmt: skip
-        with ThreadPoolExecutor(2) as threads:
-            made = threads.submit(api.post, "/api/scheduling", json=body)
-            gone = threads.submit(api.delete, f"/api/content/{content}")
-        assert {made.result().status_code, gone.result().status_code} in ({201, 409}, {404, 200})
+    """Whichever comes first: never a scheduled post of a content that is gone."""
+    content = scene.content(person)
+    body = {
+        "contentId": content,
+        "accountIds": [scene.account(person)],
+        "scheduledAt": tomorrow,
+        "timezone": "UTC",
+    }
+    calls: dict[str, Callable[[], httpx.Response]] = {
+        "schedule": lambda: api.post("/api/scheduling", json=body),
+        "delete": lambda: api.delete(f"/api/content/{content}"),
+    }
+    asked = {}
+    with ThreadPoolExecutor(2) as threads:
+        with _held(scene, content) as wait_for:
+            for number, name in enumerate(sorted(calls, key=lambda name: name != first)):
+                asked[name] = threads.submit(calls[name])
+                wait_for(number + 1)
+        answers = {name: each.result().status_code for name, each in asked.items()}
+    assert (answers["schedule"], answers["delete"]) == told
 
 
 def test_many_are_deleted_each_on_its_own(
