@@ -43,6 +43,8 @@ PIECE_BYTES: Final = 256 * 1024
 _TYPES: Final = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime"}
 _STORAGE_TIMEOUT: Final = httpx2.Timeout(30, read=120)
 _PAUSES: Final = (1, 2, 4, 8, 16)
+# A completion that was cut off on the server is given up there after 5 minutes.
+_COMPLETING_PAUSES: Final = (*_PAUSES, *(15,) * 24)
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 Progress = Callable[[int, int], None]
@@ -138,7 +140,7 @@ def _plan(api: ApiClient, wish: Wish, kept: StateFile, *, restart: bool) -> dict
 
 def _complete(api: ApiClient, content_id: str, kept: StateFile) -> dict[str, Any]:
     """Complete it; wait for a completion that another, interrupted attempt has begun."""
-    for pause in (*_PAUSES, *_PAUSES, None):
+    for pause in (*_COMPLETING_PAUSES, None):
         try:
             done = api.complete(content_id)
         except StateConflictError as conflict:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Semaphore
 from typing import Any
 
 import httpx
@@ -10,6 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from minitik_dagster.db.engine import make_engine
+from minitik_dagster.errors import FieldProblem, InvalidInputError
+from minitik_dagster.media.probe import Probe
 from minitik_dagster.settings import Settings
 from tests.api.scene import Person, Scene
 from tests.api.server import serving
@@ -219,3 +222,23 @@ def test_every_odd_request_gets_its_clear_answer(api: httpx.Client, scene: Scene
             before = _rows(scene)
     assert wrong == {}
     _still_up(api)
+
+
+def test_files_that_take_long_do_not_keep_other_requests_waiting(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixty completions at once, each waiting for its probe: the library answers meanwhile."""
+    go, probing = Event(), Semaphore(0)
+
+    def slow(*_: object) -> Probe:
+        probing.release()
+        assert go.wait(60)
+        raise InvalidInputError(FieldProblem("file", "took too long", "export it again"))
+
+    monkeypatch.setattr("minitik_dagster.media.completion.probe", slow)
+    with ThreadPoolExecutor(60) as threads:
+        sent = [threads.submit(_send, api, b"\0\0\0\x18ftypisom%d" % n) for n in range(60)]
+        assert probing.acquire(timeout=60)
+        assert api.get("/api/content").status_code == 200
+        go.set()
+        assert {each.result().status_code for each in sent} == {422}

@@ -2,11 +2,18 @@
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends
 from sqlalchemy.orm import sessionmaker
 
 from minitik_dagster.api.auth import Caller, require_scope
-from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep, StoreDep
+from minitik_dagster.api.dependencies import (
+    EngineDep,
+    SessionDep,
+    SettingsDep,
+    StateDep,
+    StoreDep,
+)
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.content import (
@@ -79,18 +86,23 @@ def confirm_part(
 
 
 @router.post("/upload/{upload_id}/complete", responses=problems(404, 409, 422))
-def complete_upload(
+async def complete_upload(
     upload_id: str,
     caller: Writer,
     store: StoreDep,
     engine: EngineDep,
+    state: StateDep,
     body: CompleteUpload | None = None,
 ) -> CompletedUploadView:
     """Assemble the parts, probe the video, and answer with each platform's verdict."""
     own_sessions = sessionmaker(engine, expire_on_commit=False)
     etags = {part.part_number: part.etag for part in body.parts} if body is not None else {}
-    done = Completion(own_sessions, store).complete(caller.user_id, upload_id, etags)
-    return CompletedUploadView.with_verdicts(done.content, done.verdicts, store)
+
+    def complete() -> CompletedUploadView:
+        done = Completion(own_sessions, store).complete(caller.user_id, upload_id, etags)
+        return CompletedUploadView.with_verdicts(done.content, done.verdicts, store)
+
+    return await to_thread.run_sync(complete, limiter=state.slow_work)
 
 
 @router.delete("/upload/{upload_id}/abort", responses=problems(404, 409))
