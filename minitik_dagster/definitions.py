@@ -15,6 +15,7 @@ from minitik_dagster.jobs.probe_accounts import probe_accounts, probe_accounts_e
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
 from minitik_dagster.jobs.replay_dead_letters import replay_dead_letters
+from minitik_dagster.jobs.tidy_uploads import tidy_uploads, tidy_uploads_every_15_minutes
 from minitik_dagster.jobs.upkeep import (
     check_publications,
     check_publications_every_15_minutes,
@@ -58,6 +59,7 @@ defs = Definitions(
         maintain,
         forecast_publications,
         *analytics.JOBS,
+        tidy_uploads,
     ],
     schedules=[
         check_publications_every_15_minutes,
@@ -68,6 +70,7 @@ defs = Definitions(
         maintain_daily,
         forecast_daily,
         *analytics.SCHEDULES,
+        tidy_uploads_every_15_minutes,
     ],
     sensors=[due_posts, resident_windows, alerts],
     resources={

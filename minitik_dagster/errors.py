@@ -6,6 +6,7 @@
     ├── SignatureRefusedError    an event is not signed by the platform it names (401)
     ├── NotFoundError            not there, or not yours (404)
     ├── StateConflictError       the state forbids it, and says which state (409)
+    ├── StaleVersionError        the thing has changed since the caller read it (412)
     ├── RuleRefusedError         well-formed, but a rule refuses it (422)
     ├── NotConnectedError        connecting an account ended without one, and says why (422)
     ├── TooManyAttemptsError     a limit of attempts is used up; says how long to wait (429)
@@ -76,6 +77,10 @@ class StateConflictError(MinitikError):
     def __init__(self, message: str, *, state: str) -> None:
         self.state = state
         super().__init__(message)
+
+
+class StaleVersionError(MinitikError):
+    """The thing is at another version than the one the caller read; nothing was changed."""
 
 
 class RuleRefusedError(MinitikError):

@@ -144,9 +144,14 @@ class Settings(BaseSettings):
     minitik_refreshes_at_once: int = Field(default=16, ge=1, le=200)
     minitik_refresh_min_seconds: float = Field(default=60.0, ge=0, le=3600)
     minitik_api_requests_per_minute: int = Field(default=600, ge=0)
+    minitik_storage_bytes_per_user: int = Field(default=100 * 1024**3, ge=1)
     minitik_log_format: Literal["json", "human"] = "json"
     minitik_alert_urls: SecretStr | None = None
     minitik_limits: Annotated[dict[LimitName, PositiveInt], NoDecode] = Field(default_factory=dict)
+
+    # Programs that call the API (`minitik upload`)
+    minitik_api_url: str | None = None
+    minitik_api_key: SecretStr | None = None
 
     @field_validator("encryption_key")
     @classmethod
@@ -227,7 +232,13 @@ class Settings(BaseSettings):
             raise ValueError(f"must begin with {' or '.join(begins)}")
         return value
 
-    @field_validator(*_REAL_HOSTS, "aws_endpoint_url_s3", "media_public_base_url", "nextauth_url")
+    @field_validator(
+        *_REAL_HOSTS,
+        "aws_endpoint_url_s3",
+        "media_public_base_url",
+        "nextauth_url",
+        "minitik_api_url",
+    )
     @classmethod
     def _is_http_url(cls, value: str | None) -> str | None:
         if value is None:

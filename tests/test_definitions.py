@@ -69,6 +69,7 @@ EXPECTED: dict[str, Any] = {
         "refresh_tokens",
         "replay_dead_letters",
         "roll_up_metrics",
+        "tidy_uploads",
         "write_lake",
     ],
     "schedules": {
@@ -83,6 +84,7 @@ EXPECTED: dict[str, Any] = {
         "refresh_tokens_every_5_minutes": "*/5 * * * *",
         "roll_up_metrics_every_hour": "10 * * * *",
         "write_lake_every_day": "30 1 * * *",
+        "tidy_uploads_every_15_minutes": "7,22,37,52 * * * *",
     },
     "sensors": {
         "alerts": {"jobs": [], "status": "RUNNING", "seconds": 30},

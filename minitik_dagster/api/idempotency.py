@@ -75,6 +75,16 @@ class Once:
         self.response.headers[REPLAYED_HEADER] = "true"
         return dict(kept.created)
 
+    def forget(self, session: Session, body: BaseModel) -> None:
+        """Let the key stand for a new attempt: what this body created has ended without a result."""
+        if self.key is not None:
+            kept = session.get(IdempotencyKey, (self.user_id, self.route, self.key))
+            if kept is not None and kept.body_hash == _hash(body):
+                session.delete(kept)
+                session.flush()
+        if REPLAYED_HEADER in self.response.headers:
+            del self.response.headers[REPLAYED_HEADER]
+
     def keep(
         self, session: Session, body: BaseModel, *, status: int, created: Mapping[str, Any]
     ) -> None:

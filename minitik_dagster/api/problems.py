@@ -37,6 +37,7 @@ from minitik_dagster.errors import (
     RuleRefusedError,
     SchemaVersionError,
     SignatureRefusedError,
+    StaleVersionError,
     StateConflictError,
     ThrottledError,
     TooManyAttemptsError,
@@ -63,6 +64,7 @@ FORBIDDEN: Final = ProblemType("forbidden", 403, "The credentials do not allow t
 NOT_FOUND: Final = ProblemType("not-found", 404, "Not there, or not yours")
 METHOD: Final = ProblemType("method-not-allowed", 405, "The path does not know this method")
 CONFLICT: Final = ProblemType("state-conflict", 409, "The present state forbids this")
+STALE: Final = ProblemType("precondition-failed", 412, "It has changed since it was read")
 TOO_LARGE: Final = ProblemType("body-too-large", 413, "The request's body is too large")
 REFUSED: Final = ProblemType("rule-refused", 422, "Well-formed, but a rule refuses it")
 NOT_CONNECTED: Final = ProblemType("not-connected", 422, "The account was not connected")
@@ -73,7 +75,7 @@ DOWN: Final = ProblemType("dependency-down", 503, "A server we need does not ans
 SCHEMA: Final = ProblemType("schema-mismatch", 503, "The database has another schema version")
 MISCONFIGURED: Final = ProblemType("misconfigured", 503, "The server's configuration is unfit")
 PROBLEM_TYPES: Final = (
-    INVALID_INPUT, INVALID_HOST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD, CONFLICT, TOO_LARGE,
+    INVALID_INPUT, INVALID_HOST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD, CONFLICT, STALE, TOO_LARGE,
     REFUSED, NOT_CONNECTED, THROTTLED, INTERNAL, PLATFORM, DOWN, SCHEMA, MISCONFIGURED,
 )  # fmt: skip
 
@@ -86,6 +88,7 @@ _TYPE_OF: Final[tuple[tuple[type[MinitikError], ProblemType], ...]] = (
     (NotFoundError, NOT_FOUND),
     (StateConflictError, CONFLICT),
     (LeaseLostError, CONFLICT),
+    (StaleVersionError, STALE),
     (RuleRefusedError, REFUSED),
     (NotConnectedError, NOT_CONNECTED),
     (ThrottledError, THROTTLED),

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+from anyio import CapacityLimiter
 from sqlalchemy import Engine
 
 from minitik_dagster.analytics.cache import AnswerCache
@@ -14,6 +15,7 @@ from minitik_dagster.settings import Settings
 
 # Endpoints run on Starlette's 40 threads; each holds one connection for one short transaction.
 _POOL_SIZE, _POOL_OVERFLOW = 10, 20
+_COMPLETIONS_AT_ONCE = 4
 
 
 class ApiState:
@@ -54,6 +56,15 @@ class ApiState:
         """What analytics keeps for five minutes."""
         url = self.settings.redis_url
         return AnswerCache(url.get_secret_value() if url else None)
+
+    @cached_property
+    def slow_work(self) -> CapacityLimiter:
+        """Turns for completing uploads; first asked for on the event loop.
+
+        A hostile file may keep its turn for half a minute: others wait without holding one of the
+        threads that every other request needs.
+        """
+        return CapacityLimiter(_COMPLETIONS_AT_ONCE)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -24,6 +24,7 @@ from minitik_dagster.cli import (
     queues,
     schedule,
     tokens,
+    upload,
 )
 
 
@@ -54,4 +55,5 @@ GROUPS: tuple[Group, ...] = (
     incident,
     maintenance,
     analytics,
+    upload,
 )

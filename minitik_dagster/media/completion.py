@@ -6,7 +6,6 @@ the upload open as it was; a file that is no usable video takes the whole upload
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -18,13 +17,13 @@ from minitik_dagster.db.models import Content
 from minitik_dagster.db.tables import UploadSession
 from minitik_dagster.db.types import ContentStatus
 from minitik_dagster.errors import (
-    DependencyDownError,
     FieldProblem,
     InvalidInputError,
     NotFoundError,
     RuleRefusedError,
     StateConflictError,
 )
+from minitik_dagster.media.cleaning import Cleaner, note_object
 from minitik_dagster.media.facts import MediaFacts
 from minitik_dagster.media.keys import content_key, thumbnail_key
 from minitik_dagster.media.object_store import (
@@ -36,10 +35,16 @@ from minitik_dagster.media.object_store import (
 )
 from minitik_dagster.media.parts import clean_etag, part_length, record_parts, recorded_parts
 from minitik_dagster.media.probe import Probe, probe
-from minitik_dagster.media.uploads import COMPLETION_LEASE, end_without_file, find_upload
+from minitik_dagster.media.uploads import (
+    COMPLETION_LEASE,
+    end_without_file,
+    find_upload,
+    note_all_objects,
+)
 from minitik_dagster.media.verdicts import Verdict, judge_all
 from minitik_dagster.notifications.events import CONTENT_READY, tell
 
+_CLEAN_AT_ONCE: Final = 20
 _UPLOAD_AGAIN: Final = "Get fresh URLs with GET …/resume and send the part again."
 
 
@@ -210,8 +215,7 @@ class Completion:
             self._reopen(claim)
             raise
         if key != upload.s3_key:
-            with suppress(DependencyDownError):  # the maintenance job drops what is left
-                self._store.delete(upload.s3_key)
+            self._clean()
         return CompletedUpload(content, facts, judge_all(facts))
 
     def _write(
@@ -228,6 +232,8 @@ class Completion:
             content = session.get(Content, claim.upload.content_id, with_for_update=True)
             if upload is None or content is None or content.status is not ContentStatus.DRAFT:
                 raise StateConflictError("The upload was taken over meanwhile.", state="completing")
+            if key != upload.s3_key:
+                note_object(session, content.id, upload.s3_key)
             upload.status, upload.s3_key, upload.updated_at = "completed", key, now
             record_parts(session, upload.id, parts, self._clock)
             content.file_path, content.thumbnail_path = key, thumbnail
@@ -256,12 +262,17 @@ class Completion:
                 upload.updated_at = self._clock.now()
 
     def _take_back(self, claim: _Claim, status: str) -> None:
-        with suppress(DependencyDownError):  # the maintenance job drops what is left
-            self._store.delete(claim.upload.s3_key)
         with self._sessions.begin() as session:
             upload = self._still_claimed(session, claim)
-            if upload is not None:
-                end_without_file(session, upload, status, self._clock)
+            if upload is None:
+                return
+            note_all_objects(session, upload)
+            end_without_file(session, upload, status, self._clock)
+        self._clean()
+
+    def _clean(self) -> None:
+        """Delete what was noted now; what is left then is the maintenance job's."""
+        Cleaner(self._sessions, self._store).work(_CLEAN_AT_ONCE)
 
     def _still_claimed(self, session: Session, claim: _Claim) -> UploadSession | None:
         upload = session.get(UploadSession, claim.upload.id, with_for_update=True)

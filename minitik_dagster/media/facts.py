@@ -38,6 +38,11 @@ class MediaFacts:
     fingerprint: str | None = None
 
     @property
+    def aspect_ratio(self) -> float:
+        """Width by height as displayed: 0.5625 is 9:16."""
+        return round(self.width / self.height, 4)
+
+    @property
     def same_file(self) -> str | None:
         """What tells the same file again; None for one that was stored before it was known."""
         return self.fingerprint or (f"sha256:{self.sha256}" if self.sha256 else None)

@@ -75,9 +75,16 @@ class Page:
         return math.ceil(self.total / self.limit)
 
 
-def get_content(session: Session, user_id: str, content_id: str) -> Content:
-    """Return the user's content; NotFoundError for one that is not there or somebody else's."""
-    content = session.get(Content, content_id) if is_plain_id(content_id) else None
+def get_content(session: Session, user_id: str, content_id: str, *, lock: bool = False) -> Content:
+    """Return the user's content; NotFoundError for one that is not there or somebody else's.
+
+    With `lock` it is locked as scheduling and the engine lock it, and read anew.
+    """
+    content = None
+    if is_plain_id(content_id):
+        content = session.get(
+            Content, content_id, with_for_update=lock or None, populate_existing=lock
+        )
     if content is None or content.user_id != user_id or content.deleted_at is not None:
         raise NotFoundError("There is no such content.")
     return content

@@ -11,6 +11,11 @@ MAX_FILE_BYTES: Final = 1024**3
 TITLE_MAX_CHARACTERS: Final = 500
 DESCRIPTION_MAX_CHARACTERS: Final = 5_000
 FILENAME_MAX_CHARACTERS: Final = 1_000
+_MAX_CHARACTERS: Final = {
+    "title": TITLE_MAX_CHARACTERS,
+    "description": DESCRIPTION_MAX_CHARACTERS,
+    "filename": FILENAME_MAX_CHARACTERS,
+}
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,9 @@ class NewUpload:
     def check(self) -> None:
         """Raise InvalidInputError or RuleRefusedError that names every bad field."""
         problems = [
-            *_text_problems("title", self.title, TITLE_MAX_CHARACTERS),
-            *_text_problems("filename", self.filename, FILENAME_MAX_CHARACTERS),
-            *_text_problems(
-                "description", self.description or "-", DESCRIPTION_MAX_CHARACTERS, lines=True
-            ),
+            *text_problems("title", self.title),
+            *text_problems("filename", self.filename),
+            *text_problems("description", self.description or "-"),
         ]
         if self.mime_type not in MIME_TYPES:
             problems.append(
@@ -60,11 +63,11 @@ class NewUpload:
             )
 
 
-def _text_problems(
-    field: str, text: str, maximum: int, *, lines: bool = False
-) -> Sequence[FieldProblem]:
+def text_problems(field: str, text: str) -> Sequence[FieldProblem]:
+    """Say what is wrong with a content's `title`, `filename` or `description`."""
+    maximum = _MAX_CHARACTERS[field]
     problem, fix = "", ""
-    allowed = "\n\r\t" if lines else ""
+    allowed = "\n\r\t" if field == "description" else ""
     if not text.strip():
         problem, fix = f"{field} is empty.", "Give at least one character."
     elif len(text) > maximum:

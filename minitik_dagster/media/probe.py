@@ -19,6 +19,7 @@ import minitik_dagster
 from minitik_dagster.errors import FieldProblem, InvalidInputError
 from minitik_dagster.media.facts import MIME_OF_CONTAINER, MediaFacts
 from minitik_dagster.media.probe_worker import BLOCK, READ, REPLY, REPORT_HEAD, REQUEST
+from minitik_dagster.media.sniff import FIRST_BYTES, NotAVideoError, sniff
 
 PROBE_SECONDS: Final = 30.0
 READ_BUDGET_BYTES: Final = 256 * 1024 * 1024
@@ -66,6 +67,10 @@ def probe(
     """
     if size <= 0:
         raise _refused("the file is empty (0 bytes)", "Choose a video file that has content.")
+    try:
+        sniff(read(0, min(size, FIRST_BYTES)))  # most of what is no video costs no process
+    except NotAVideoError as error:
+        raise _refused(*_explain(error.code, error.detail)) from None
     with _TURNS:
         report, thumbnail = _run_worker(read, size, timeout_seconds, command)
     if "error" in report:
@@ -190,6 +195,7 @@ def _explain(code: str, detail: str) -> tuple[str, str]:
             "the file has no index (moov): its recording or its upload was cut short",
             "Record or export the video again.",
         ),
+        "codec": ("the video's codec is not known", export),
         "cut_short": (f"the file is cut short: {detail}", "Upload the whole file again."),
         "references": ("the file refers to other files", "Export it self-contained, as MP4."),
         "undecodable": ("no frame of the video can be decoded", export),

@@ -15,6 +15,8 @@ import av.filter
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 
+from minitik_dagster.media.sniff import FIRST_BYTES, NotAVideoError, sniff
+
 for _module in pkgutil.walk_packages(av.__path__, "av."):
     # PyAV imports parts of itself when it first meets a kind of stream; by then the probe's process
     # can open no file any more.
@@ -23,19 +25,10 @@ for _module in pkgutil.walk_packages(av.__path__, "av."):
 
 MAX_SIDE = 8192  # beyond every platform's limit: such a frame is not decoded
 THUMBNAIL_SIDE = 720
-_FIRST_BYTES = 4096
-_OLD_QUICKTIME = {b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"}
 _MAX_BOXES = 10_000
+_TO_REFERENCES = {b"trak", b"mdia", b"minf", b"dinf"}
+_REFERENCES = {b"url ", b"urn ", b"alis", b"rsrc"}
 _DEMUXER = {"mp4": "mp4", "mov": "mov", "webm": "webm"}
-
-
-class NotAVideoError(Exception):
-    """The file cannot be used; `code` says why, `detail` what was found."""
-
-    def __init__(self, code: str, detail: str = "") -> None:
-        self.code = code
-        self.detail = detail
-        super().__init__(code)
 
 
 class RandomAccess(Protocol):
@@ -48,46 +41,12 @@ class RandomAccess(Protocol):
         ...
 
 
-def sniff(head: bytes) -> str:
-    """Tell the container from the first bytes: mp4, mov or webm; NotAVideoError for anything else."""
-    kind = head[4:8]
-    if kind == b"ftyp":
-        return "mov" if head[8:12] == b"qt  " else "mp4"
-    if kind in _OLD_QUICKTIME:
-        return "mov"
-    if head.startswith(b"\x1a\x45\xdf\xa3"):
-        # EBML: DocType is element 0x4282, its length one byte for names this short.
-        at = head.find(b"\x42\x82")
-        name = head[at + 3 : at + 3 + (head[at + 2] & 0x7F)] if 0 <= at < len(head) - 2 else b""
-        if name.rstrip(b"\0") == b"webm":
-            return "webm"
-        raise NotAVideoError("container", "Matroska")
-    raise NotAVideoError("not_a_video", _looks_like(head))
-
-
-def _looks_like(head: bytes) -> str:
-    known = {
-        b"RIFF": "RIFF (AVI or WAV)",
-        b"%PDF": "PDF",
-        b"\x89PNG": "PNG",
-        b"\xff\xd8\xff": "JPEG",
-        b"PK\x03\x04": "ZIP",
-        b"GIF8": "GIF",
-        b"ID3": "MP3",
-    }
-    for magic, name in known.items():
-        if head.startswith(magic):
-            return name
-    printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
-    return "text" if head and printable / len(head) > 0.95 else "unknown data"
-
-
 def examine(file: Any) -> tuple[dict[str, Any], bytes]:
     """Return the report and a JPEG thumbnail (empty for frames too large to decode).
 
     `file` is a RandomAccess that FFmpeg can read and seek in as well.
     """
-    container_name = sniff(file.read_exactly(0, _FIRST_BYTES))
+    container_name = sniff(file.read_exactly(0, FIRST_BYTES))
     index_first = None if container_name == "webm" else _box_order(file)
     file.seek(0)
     try:
@@ -132,10 +91,35 @@ def _box_order(file: RandomAccess) -> bool:
             mdat = offset
         if offset + length > file.size and kind in {b"mdat", b"moov", b"moof"}:
             raise NotAVideoError("cut_short", f"{offset + length - file.size} bytes are missing")
+        if kind == b"moov":
+            _refuse_references(file, offset + 8, offset + length)
         offset += length
     if moov is None:
         raise NotAVideoError("no_index")
     return mdat is None or moov < mdat
+
+
+def _refuse_references(file: RandomAccess, start: int, end: int) -> None:
+    """Refuse an index whose data lies in other files (ISO/IEC 14496-12, "Data Reference Box").
+
+    FFmpeg is told not to follow them and would take the bytes for this file's; a platform might not.
+    """
+    spans, seen = [(start, end)], 0
+    while spans and seen < _MAX_BOXES:
+        offset, end = spans.pop()
+        while offset + 8 <= end and seen < _MAX_BOXES:
+            seen += 1
+            head = file.read_exactly(offset, 8)
+            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if length < 8 or offset + length > end:
+                break  # the demuxer judges what is damaged
+            if kind in _TO_REFERENCES:
+                spans.append((offset + 8, offset + length))
+            elif kind == b"dref":
+                spans.append((offset + 16, offset + length))
+            elif kind in _REFERENCES and not file.read_exactly(offset + 8, 4).endswith(b"\1"):
+                raise NotAVideoError("references")
+            offset += length
 
 
 def _report(
@@ -146,11 +130,13 @@ def _report(
         found = "sound only" if container.streams.audio else "no stream"
         raise NotAVideoError("no_video_stream", found)
     video = videos[0]
+    if video.codec_context is None or video.codec_context.codec is None:
+        raise NotAVideoError("codec")
     video.codec_context.thread_count = 1
     width, height = video.codec_context.width, video.codec_context.height
-    codec = video.codec_context.name if video.codec_context.codec is not None else None
-    if codec is None or not width or not height:
-        raise NotAVideoError("damaged", "its codec is not known")
+    codec = video.codec_context.name
+    if not width or not height:
+        raise NotAVideoError("damaged")
     duration = _duration(container, video)
     rotation, thumbnail = 0, b""
     if max(width, height) <= MAX_SIDE:
@@ -162,7 +148,7 @@ def _report(
     if duration is None:
         duration = _measured_duration(container, video)
     rate = video.average_rate or video.guessed_rate
-    audio = container.streams.audio[0] if container.streams.audio else None
+    audio = next((s for s in container.streams.audio if s.codec_context is not None), None)
     return {
         "container": container_name,
         "video_codec": _codec_name(codec),

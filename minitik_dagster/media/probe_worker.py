@@ -107,6 +107,7 @@ def main() -> None:
     size = int(sys.argv[1])
     # The reader is imported before the limits: afterwards no file can be opened any more.
     from minitik_dagster.media import probe_reader
+    from minitik_dagster.media.sniff import NotAVideoError
 
     requests, replies = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(0), "rb")
     os.dup2(2, 1)  # whatever a library prints does not go into the protocol
@@ -115,7 +116,7 @@ def main() -> None:
     report: dict[str, Any]
     try:
         report, thumbnail = probe_reader.examine(ParentFile(size, requests, replies))
-    except probe_reader.NotAVideoError as error:
+    except NotAVideoError as error:
         report = {"error": error.code, "detail": error.detail}
     except MemoryError:
         report = {"error": "too_demanding", "detail": ""}

@@ -14,10 +14,10 @@ session's row stays as the record of what happened.
 import math
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from minitik_dagster.clock import Clock, SystemClock
@@ -32,7 +32,9 @@ from minitik_dagster.errors import (
     StateConflictError,
 )
 from minitik_dagster.ids import new_id
-from minitik_dagster.media.keys import content_key
+from minitik_dagster.media.cleaning import note_object
+from minitik_dagster.media.facts import MIME_TYPES
+from minitik_dagster.media.keys import content_key, thumbnail_key
 from minitik_dagster.media.new_upload import NewUpload
 from minitik_dagster.media.object_store import ObjectStore, StoredPart, UploadGoneError
 from minitik_dagster.media.parts import (
@@ -42,6 +44,7 @@ from minitik_dagster.media.parts import (
     record_parts,
     recorded_parts,
 )
+from minitik_dagster.media.quota import require_room
 
 UPLOAD_LIFETIME: Final = timedelta(hours=24)
 # A completion that is older than this was cut off (its process was killed) and may be taken over.
@@ -71,11 +74,17 @@ class OpenUpload:
 
 
 class Uploads:
-    """Uploads of videos into the bucket, part by part. Each method works in the caller's transaction."""
+    """Uploads of videos into the bucket, part by part. Each method works in the caller's transaction.
 
-    def __init__(self, store: ObjectStore, clock: Clock | None = None) -> None:
+    `quota` is how many bytes a person may keep in all; None = any number.
+    """
+
+    def __init__(
+        self, store: ObjectStore, clock: Clock | None = None, *, quota: int | None = None
+    ) -> None:
         self._store = store
         self._clock = clock or SystemClock()
+        self._quota = quota
 
     def begin(self, session: Session, user_id: str, new: NewUpload) -> OpenUpload:
         """Make a DRAFT content and its multipart upload, and sign a URL for each part.
@@ -83,6 +92,8 @@ class Uploads:
         Raises InvalidInputError, RuleRefusedError, DependencyDownError; nothing is made then.
         """
         new.check()
+        if self._quota is not None:
+            require_room(session, user_id, new.file_size, self._quota)
         now = self._clock.now()
         content_id = new_id()
         key = content_key(user_id, content_id, new.filename, new.mime_type)
@@ -196,25 +207,17 @@ class Uploads:
     def expire_stale(self, session: Session, *, limit: int = 100) -> int:
         """End uploads whose time has passed, cut-off completions too; return how many.
 
-        For the maintenance job. Raises DependencyDownError; the caller's transaction is then void.
+        For the maintenance job. What they had in the bucket is noted for deletion (media/cleaning.py).
         """
-        now = self._clock.now()
         stale = session.scalars(
             select(UploadSession)
-            .where(
-                UploadSession.expires_at < now,
-                or_(
-                    UploadSession.status == "open",
-                    (UploadSession.status == "completing")
-                    & (UploadSession.updated_at < now - COMPLETION_LEASE),
-                ),
-            )
+            .where(_is_stale(self._clock.now()))
             .order_by(UploadSession.expires_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
         ).all()
         for upload in stale:
-            self._drop_from_store(upload)
+            note_all_objects(session, upload)
             end_without_file(session, upload, "expired", self._clock)
         return len(stale)
 
@@ -258,6 +261,21 @@ class Uploads:
         )
 
 
+def stale_uploads(session: Session, clock: Clock | None = None) -> int:
+    """How many uploads are to be ended by the maintenance job."""
+    now = (clock or SystemClock()).now()
+    query = select(func.count()).select_from(UploadSession).where(_is_stale(now))
+    return session.scalar(query) or 0
+
+
+def _is_stale(now: datetime) -> ColumnElement[bool]:
+    """Past its day and open, or left by a completion that was cut off."""
+    cut_off = (UploadSession.status == "completing") & (
+        UploadSession.updated_at < now - COMPLETION_LEASE
+    )
+    return (UploadSession.expires_at < now) & ((UploadSession.status == "open") | cut_off)
+
+
 def find_upload(
     session: Session, user_id: str, wanted: str, *, lock: bool = False
 ) -> UploadSession:
@@ -282,6 +300,18 @@ def find_upload(
 def is_plain_id(text: str) -> bool:
     """Whether a text can be an id at all: PostgreSQL takes neither NUL nor lone surrogates."""
     return 0 < len(text) <= 128 and text.isprintable() and text.isascii()
+
+
+def note_all_objects(session: Session, upload: UploadSession) -> None:
+    """Note for deletion whatever an upload that ends without a file may have left in the bucket.
+
+    A completion that was cut off may have made the thumbnail, and a copy under another type's name.
+    """
+    note_object(session, upload.content_id, upload.s3_key, upload_id=upload.s3_upload_id)
+    ids = (upload.user_id, upload.content_id)
+    others = {content_key(*ids, upload.filename, kind) for kind in MIME_TYPES}
+    for key in (*sorted(others - {upload.s3_key}), thumbnail_key(*ids)):
+        note_object(session, upload.content_id, key)
 
 
 def end_without_file(session: Session, upload: UploadSession, status: str, clock: Clock) -> None:

@@ -18,7 +18,6 @@ _FPS_TOLERANCE: Final = 0.1
 # Containers round the duration to their own clock.
 _DURATION_TOLERANCE_SECONDS: Final = 0.1
 _SHORT_MAX_SECONDS: Final = 180.0  # YouTube Shorts: square or vertical, at most 3 minutes
-_INSTAGRAM_MAX_SAMPLE_RATE: Final = 48_000
 _FOUR_TWO_ZERO: Final = ("yuv420p", "yuvj420p", "nv12")
 _CODEC_NAMES: Final = {"h264": "H.264", "hevc": "H.265", "vp8": "VP8", "vp9": "VP9", "aac": "AAC"}
 _MIME_NAMES: Final = {"video/mp4": "MP4", "video/quicktime": "MOV", "video/webm": "WebM"}
@@ -60,7 +59,11 @@ class Verdict:
 def judge(facts: MediaFacts, platform: Platform) -> Verdict:
     """Hold the facts against one platform's limits."""
     limits = MEDIA_LIMITS[platform]
-    warnings = [*_unknowns(facts, limits), *_PLATFORM_WARNINGS[platform](facts)]
+    warnings = [
+        *_unknowns(facts, limits),
+        *_sound(facts, limits),
+        *_PLATFORM_WARNINGS[platform](facts),
+    ]
     errors = (
         *_size_and_kind(facts, limits),
         *_length_and_rate(facts, limits),
@@ -156,6 +159,32 @@ def _picture(facts: MediaFacts, limits: MediaLimits) -> Iterator[Finding]:
             f"{limits.max_width} at most",
             "Export it as 1080x1920.",
         )
+    aspect, low, high = facts.aspect_ratio, limits.min_aspect, limits.max_aspect
+    if (low is not None and aspect < low) or (high is not None and aspect > high):
+        yield Finding(
+            "aspect",
+            f"{aspect:g}:1",
+            f"{_between(low, high)} to 1",
+            "Export it as 1080x1920 (9:16).",
+        )
+
+
+def _sound(facts: MediaFacts, limits: MediaLimits) -> Iterator[Finding]:
+    rate, channels = limits.max_audio_sample_rate, limits.max_audio_channels
+    if rate is not None and (facts.audio_sample_rate or 0) > rate:
+        yield Finding(
+            "audioSampleRate",
+            f"{facts.audio_sample_rate} Hz",
+            f"{rate} Hz at most",
+            "Export the sound with 48 kHz.",
+        )
+    if channels is not None and (facts.audio_channels or 0) > channels:
+        yield Finding(
+            "audioChannels",
+            f"{facts.audio_channels}",
+            f"{channels} at most",
+            "Export the sound in stereo.",
+        )
 
 
 def _unknowns(facts: MediaFacts, limits: MediaLimits) -> Iterator[Finding]:
@@ -182,13 +211,6 @@ def _instagram_warnings(facts: MediaFacts) -> Iterator[Finding]:
         )
     if facts.pixel_format and not facts.pixel_format.startswith(_FOUR_TWO_ZERO):
         yield Finding("chroma", facts.pixel_format, "4:2:0", "Export it with 4:2:0 chroma.")
-    if (facts.audio_sample_rate or 0) > _INSTAGRAM_MAX_SAMPLE_RATE:
-        yield Finding(
-            "audioSampleRate",
-            f"{facts.audio_sample_rate} Hz",
-            f"{_INSTAGRAM_MAX_SAMPLE_RATE} Hz at most",
-            "Export the sound with 48 kHz.",
-        )
 
 
 def _youtube_warnings(facts: MediaFacts) -> Iterator[Finding]:

@@ -21,7 +21,8 @@ _MP4, _MOV, _WEBM = "video/mp4", "video/quicktime", "video/webm"
 class MediaLimits:
     """What a platform takes as a video; None = the vendor names no bound.
 
-    Sides are in pixels, codecs in ffmpeg's names; an empty set of codecs means any.
+    Sides are in pixels, aspects are width by height, sample rates in Hz; codecs in ffmpeg's names, an
+    empty set of codecs means any.
     """
 
     max_bytes: int
@@ -37,6 +38,10 @@ class MediaLimits:
     max_width: int | None
     max_bits_per_second: int | None
     source: str
+    min_aspect: float | None = None
+    max_aspect: float | None = None
+    max_audio_sample_rate: int | None = None
+    max_audio_channels: int | None = None
     version: str = LIMITS_VERSION
 
 
@@ -72,6 +77,10 @@ MEDIA_LIMITS: Mapping[Platform, MediaLimits] = MappingProxyType(
             max_width=1920,
             max_bits_per_second=25_000_000,
             source="developers.facebook.com: IG User Media, reel specifications",
+            min_aspect=0.01,
+            max_aspect=10,
+            max_audio_sample_rate=48_000,
+            max_audio_channels=2,
         ),
         Platform.YOUTUBE: MediaLimits(
             max_bytes=256_000_000_000,

@@ -17,8 +17,12 @@ class DatabaseResource(ConfigurableResource[None]):
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Yield a connection in a transaction that commits at the end of the block."""
-        with _engine(load_settings().require_database_url()).begin() as connection:
+        with self.engine().begin() as connection:
             yield connection
+
+    def engine(self) -> Engine:
+        """Lend the process's pool to what makes transactions of its own."""
+        return _engine(load_settings().require_database_url())
 
 
 @lru_cache(maxsize=4)

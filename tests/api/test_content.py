@@ -1,7 +1,9 @@
 """`/api/content` from end to end: real server parts, real videos, real refusals."""
 
+import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -56,12 +58,13 @@ def _person(engine: Engine, *scopes: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def _client(database_url: str, endpoint: str, bucket: str) -> TestClient:
+def _client(database_url: str, endpoint: str, bucket: str, **more: object) -> TestClient:
     settings = Settings.model_validate(
         {
             "database_url": database_url,
             "aws_endpoint_url_s3": endpoint,
             "aws_s3_bucket": bucket,
+            **more,
         }
     )
     return TestClient(create_app(settings), base_url="http://127.0.0.1:8000")
@@ -177,6 +180,71 @@ def test_an_upload_is_resumed_and_aborted(api: TestClient, engine: Engine) -> No
     refused = api.get(f"{base}/resume")
     assert refused.status_code == 409
     assert refused.json()["state"] == "aborted"
+
+
+def test_an_announcement_sent_again_begins_nothing_again(api: TestClient, engine: Engine) -> None:
+    """Idempotency-Key: the same body goes on with the same upload, another body is refused."""
+    key = {"Idempotency-Key": "one"}
+    body = _announce(len(LARGE))
+    first = api.post("/api/content", json=body, headers=key).json()
+    put = httpx2.put(first["chunkUrls"][0]["url"], content=LARGE[: first["chunkSize"]])
+    path = f"/api/content/upload/{first['contentId']}/chunk/1"
+    api.put(path, json={"etag": put.headers["ETag"]})
+    again = api.post("/api/content", json=body, headers=key)
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (201, "true")
+    assert again.json()["uploadId"] == first["uploadId"]
+    assert [chunk["partNumber"] for chunk in again.json()["chunkUrls"]] == [2]
+    other = api.post("/api/content", json=_announce(5), headers=key)
+    _problem(other, 422, "Idempotency-Key")
+    odd = api.post(
+        "/api/content",
+        content=json.dumps(_announce(5, title="\ud800")),
+        headers={"Content-Type": "application/json", **key},
+    )
+    _problem(odd, 400, "title")
+    assert _counts(engine) == [1, 1, 1]
+    api.delete(f"/api/content/upload/{first['contentId']}/abort")
+    assert api.post("/api/content", json=body, headers=key).json()["state"] == "aborted"
+
+
+def test_a_persons_quota_holds_also_for_uploads_that_begin_at_once(
+    database_url: str, s3_endpoint: str, s3_bucket: str, engine: Engine
+) -> None:
+    """422 that says what is free; what was aborted counts no more, and another person's never did."""
+    with (
+        _client(database_url, s3_endpoint, s3_bucket, minitik_storage_bytes_per_user=1000) as api,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        mine, other = _person(engine), _person(engine)
+        begun = list(
+            threads.map(
+                lambda _: api.post("/api/content", json=_announce(300), headers=mine), range(8)
+            )
+        )
+        assert sorted(answer.status_code for answer in begun) == [201] * 3 + [422] * 5
+        refused = next(answer for answer in begun if answer.status_code == 422)
+        assert "100 of your 1000 are free" in _problem(refused, 422, "fileSize")["detail"]
+        assert api.post("/api/content", json=_announce(1000), headers=other).status_code == 201
+        taken = next(answer.json() for answer in begun if answer.status_code == 201)
+        api.delete(f"/api/content/upload/{taken['contentId']}/abort", headers=mine)
+        assert api.post("/api/content", json=_announce(400), headers=mine).status_code == 201
+
+
+def test_of_a_hundred_completions_at_once_one_works(api: TestClient, engine: Engine) -> None:
+    """One probes; the others are told that it is being completed, or answered the same."""
+    upload = _begin(api, len(VIDEO))
+    _send(api, upload, VIDEO)
+    path = f"/api/content/upload/{upload['contentId']}/complete"
+    with ThreadPoolExecutor(100) as threads:
+        answers = list(threads.map(lambda _: api.post(path), range(100)))
+    conflicts = [answer.json()["state"] for answer in answers if answer.status_code == 409]
+    done = [answer.json() for answer in answers if answer.status_code == 200]
+    assert len(conflicts) + len(done) == 100
+    assert set(conflicts) <= {"completing"}
+    assert len(conflicts) >= 1
+    assert {body["media"]["sha256"] for body in done} == {hashlib.sha256(VIDEO).hexdigest()}
+    assert _counts(engine) == [1, 1, 1]
+    assert api.post(path).json()["verdicts"] == done[0]["verdicts"]
 
 
 @pytest.mark.parametrize(

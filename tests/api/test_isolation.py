@@ -59,8 +59,12 @@ _REPLAY = {"ids": ["<letter>"]}
 GUARDS: dict[tuple[str, str], Guard] = {
     ("POST", "/api/content"): CONTENT_WRITE,
     ("POST", "/api/content/upload/init"): CONTENT_WRITE,
+    ("POST", "/api/content/direct"): CONTENT_WRITE,
     ("GET", "/api/content"): CONTENT_READ,
     ("GET", "/api/content/{content_id}"): CONTENT_READ,
+    ("PATCH", "/api/content/{content_id}"): Guard(("content:write",), body={"title": "Mine"}),
+    ("DELETE", "/api/content/{content_id}"): CONTENT_WRITE,
+    ("POST", "/api/content/bulk/delete"): CONTENT_WRITE,
     ("GET", "/api/content/upload/{upload_id}/resume"): CONTENT_WRITE,
     ("PUT", "/api/content/upload/{upload_id}/chunk/{part_number}"): Guard(
         ("content:write",), body=_ETAG

@@ -1,4 +1,4 @@
-"""Small runs of the benchmarks that look for lost and doubled posts, as an operator starts them.
+"""Small runs of the benchmarks that look for lost, doubled and damaged things, as an operator starts them.
 
 The seed is drawn anew each time and stands in what the benchmark prints; a failure shows it.
 """
@@ -42,3 +42,10 @@ def test_posts_survive_restarts_of_postgresql_and_redis() -> None:
     assert (found["lost"], found["double"], found["unsettled"]) == (0, 0, 0), found
     assert found["right"] + found["review"] == 60, found
     assert found["restarts"] > 0, found
+
+
+def test_an_upload_survives_kills() -> None:
+    """64 MiB through an uploader that is killed twice: whole, and less than three parts are sent again."""
+    found = run("upload.py", "--size", str(2**26))
+    assert found["sha256_stored"] == found["sha256_file"], found
+    assert found["sent_again_parts"] < 3, found

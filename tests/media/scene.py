@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from minitik_dagster.clock import MovableClock
 from minitik_dagster.db.models import Content
 from minitik_dagster.db.tables import UploadPart, UploadSession
+from minitik_dagster.media.cleaning import Cleaned, Cleaner
 from minitik_dagster.media.completion import Completion
 from minitik_dagster.media.new_upload import NewUpload
 from minitik_dagster.media.object_store import ObjectStore
@@ -35,6 +36,10 @@ class Scene:
     def completion(self) -> Completion:
         """The completion under test."""
         return Completion(self.sessions, self.store, self.clock)
+
+    def clean(self) -> Cleaned:
+        """Carry out what is noted for deletion."""
+        return Cleaner(self.sessions, self.store).work()
 
     def begin(self, size: int, *, mime_type: str = "video/mp4") -> OpenUpload:
         """Begin an upload of `size` bytes."""

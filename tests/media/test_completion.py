@@ -333,5 +333,6 @@ def test_a_cut_off_completion_that_nobody_repeats_expires_with_its_object(scene:
         scene.clock.move_to(scene.clock.now() + timedelta(hours=hours))
         with scene.sessions.begin() as session:
             assert scene.uploads.expire_stale(session) == expected
+    assert scene.clean().deleted == 4
     assert (scene.status(upload), scene.content(upload)) == ("expired", None)
     assert scene.store.head(upload.key) is None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from minitik_dagster.errors import DependencyDownError, InvalidInputError
 from minitik_dagster.media.facts import MediaFacts
 from minitik_dagster.media.probe import probe, probe_file
+from minitik_dagster.media.sniff import FIRST_BYTES
 from tests.media.scene import sha256
 from tests.media.videos import make_sound, make_video
 
@@ -20,6 +21,11 @@ _VIDEO = make_video(seconds=1)
 
 def _reader(data: bytes) -> Callable[[int, int], bytes]:
     return lambda offset, length: data[offset : offset + length]
+
+
+def _like_an_mp4(length: int) -> bytes:
+    """So many bytes that look like an MP4's first."""
+    return b"\0\0\0\x18ftyp".ljust(length, b"\0")
 
 
 def _refusal(data: bytes) -> tuple[str, str]:
@@ -133,14 +139,14 @@ def test_a_probe_that_hangs_is_killed() -> None:
 
     def note(offset: int, length: int) -> bytes:
         pids.append(length)
-        return bytes(length)
+        return _like_an_mp4(length)
 
     began = time.monotonic()
     with pytest.raises(InvalidInputError, match="within 1 seconds"):
         probe(note, 100_000_000, timeout_seconds=1, command=("-c", hang))
     assert time.monotonic() - began < 20
     with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+        os.kill(pids[-1], 0)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +195,7 @@ def test_a_process_that_reads_without_end_is_stopped() -> None:
     def count(offset: int, length: int) -> bytes:
         nonlocal served
         served += length
-        return bytes(length)
+        return _like_an_mp4(length)
 
     greedy = (
         "import os\n"
@@ -203,7 +209,7 @@ def test_a_process_that_reads_without_end_is_stopped() -> None:
     )
     with pytest.raises(InvalidInputError):
         probe(count, 2**30, command=("-c", greedy))
-    assert served == 256 * 2**20
+    assert served == 256 * 2**20 + FIRST_BYTES
 
 
 def test_a_large_file_is_probed_by_reading_little() -> None:

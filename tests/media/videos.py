@@ -23,10 +23,13 @@ def make_video(
     sound: bool = True,
     rotation: int = 0,
     index_first: bool = True,
+    fragments: bool = False,
     seed: int = 0,
 ) -> bytes:
     """Return a video of moving colours; `seed` makes each one another file."""
     options = {"movflags": "+faststart"} if container in {"mp4", "mov"} and index_first else {}
+    if fragments:
+        options = {"movflags": "frag_keyframe+empty_moov"}
     # Not in memory: moving the index to the front reopens the file by its name.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video"
@@ -48,17 +51,20 @@ def _add_video(
     sound: bool,
 ) -> None:
     video: Any = output.add_stream(codec, rate=fps)
-    video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    video.width, video.height, video.pix_fmt = width, height, pixels
     video.codec_context.thread_count = 1
-    if codec == "libx264":
-        video.options = {"preset": "ultrafast"}
+    if codec in {"libx264", "libx265"}:
+        video.options = {"preset": "ultrafast"} | (
+            {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        )
     if rotation:
         video.set_display_rotation(rotation)
     audio_codec = "libopus" if codec.startswith("libvpx") else "aac"
     audio: Any = output.add_stream(audio_codec, rate=48_000) if sound else None
     draw = random.Random(seed)
     for index in range(round(seconds * fps)):
-        frame = VideoFrame(width, height, "yuv420p")
+        frame = VideoFrame(width, height, pixels)
         for number, plane in enumerate(frame.planes):
             shade = (40 + 17 * number + 3 * index + draw.randrange(40)) % 256
             plane.update(bytes([shade]) * plane.buffer_size)

@@ -2,11 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from anyio import to_thread
+from fastapi import APIRouter, Depends
 from sqlalchemy.orm import sessionmaker
 
 from minitik_dagster.api.auth import Caller, require_scope
-from minitik_dagster.api.dependencies import EngineDep, SessionDep, StoreDep
+from minitik_dagster.api.dependencies import (
+    EngineDep,
+    SessionDep,
+    SettingsDep,
+    StateDep,
+    StoreDep,
+)
+from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.content import (
     AbortedUploadView,
@@ -15,18 +23,11 @@ from minitik_dagster.api.schemas.content import (
     CompleteUpload,
     ConfirmedPartView,
     ConfirmPart,
-    ContentDetailView,
-    ContentPage,
-    ContentQuery,
-    ContentView,
     ResumedUploadView,
     UploadView,
 )
 from minitik_dagster.media.completion import Completion
-from minitik_dagster.media.facts import MediaFacts
-from minitik_dagster.media.library import Filter, get_content, list_contents
 from minitik_dagster.media.uploads import Uploads
-from minitik_dagster.media.verdicts import judge_all
 
 router = APIRouter(prefix="/api/content", tags=["content"])
 
@@ -34,13 +35,26 @@ Writer = Annotated[Caller, Depends(require_scope("content:write"))]
 Reader = Annotated[Caller, Depends(require_scope("content:read"))]
 
 
-@router.post("", status_code=201, responses=problems(422))
-@router.post("/upload/init", status_code=201, responses=problems(422))
+@router.post("", status_code=201, responses=problems(409, 422))
+@router.post("/upload/init", status_code=201, responses=problems(409, 422))
 def begin_upload(
-    body: BeginUpload, caller: Writer, store: StoreDep, transaction: SessionDep
+    body: BeginUpload,
+    caller: Writer,
+    store: StoreDep,
+    transaction: SessionDep,
+    once: OnceDep,
+    settings: SettingsDep,
 ) -> UploadView:
     """Begin an upload: a draft content, and a presigned URL for each part."""
-    return UploadView.of(Uploads(store).begin(transaction, caller.user_id, body.wanted()))
+    wanted = body.wanted()
+    wanted.check()
+    uploads = Uploads(store, quota=settings.minitik_storage_bytes_per_user)
+    if (before := once.replay(transaction, body)) is not None:
+        return UploadView.of(uploads.resume(transaction, caller.user_id, before["uploadId"]))
+    begun = uploads.begin(transaction, caller.user_id, wanted)
+    created = {"contentId": begun.content_id, "uploadId": begun.upload_id}
+    once.keep(transaction, body, status=201, created=created)
+    return UploadView.of(begun)
 
 
 @router.get("/upload/{upload_id}/resume", responses=problems(404, 409))
@@ -72,18 +86,23 @@ def confirm_part(
 
 
 @router.post("/upload/{upload_id}/complete", responses=problems(404, 409, 422))
-def complete_upload(
+async def complete_upload(
     upload_id: str,
     caller: Writer,
     store: StoreDep,
     engine: EngineDep,
+    state: StateDep,
     body: CompleteUpload | None = None,
 ) -> CompletedUploadView:
     """Assemble the parts, probe the video, and answer with each platform's verdict."""
     own_sessions = sessionmaker(engine, expire_on_commit=False)
     etags = {part.part_number: part.etag for part in body.parts} if body is not None else {}
-    done = Completion(own_sessions, store).complete(caller.user_id, upload_id, etags)
-    return CompletedUploadView.with_verdicts(done.content, done.verdicts, store)
+
+    def complete() -> CompletedUploadView:
+        done = Completion(own_sessions, store).complete(caller.user_id, upload_id, etags)
+        return CompletedUploadView.with_verdicts(done.content, done.verdicts, store)
+
+    return await to_thread.run_sync(complete, limiter=state.slow_work)
 
 
 @router.delete("/upload/{upload_id}/abort", responses=problems(404, 409))
@@ -95,35 +114,3 @@ def abort_upload(
     return AbortedUploadView(
         content_id=upload.content_id, upload_id=upload.id, status=upload.status
     )
-
-
-@router.get("", responses=problems())
-def list_library(
-    query: Annotated[ContentQuery, Query()],
-    caller: Reader,
-    store: StoreDep,
-    transaction: SessionDep,
-) -> ContentPage:
-    """List contents, newest first unless asked otherwise; go on with `cursor` or `page`."""
-    found = list_contents(
-        transaction, caller.user_id, Filter(**{n: getattr(query, n) for n in Filter.__match_args__})
-    )
-    return ContentPage(
-        items=[ContentView.of(content, store) for content in found.items],
-        total=found.total,
-        total_is_lower_bound=found.total_is_lower_bound,
-        page=found.page,
-        limit=found.limit,
-        pages=found.pages,
-        next_cursor=found.next_cursor,
-    )
-
-
-@router.get("/{content_id}", responses=problems(404))
-def read_content(
-    content_id: str, caller: Reader, store: StoreDep, transaction: SessionDep
-) -> ContentDetailView:
-    """Read a content, with each platform's verdict on its video (none for one never probed)."""
-    content = get_content(transaction, caller.user_id, content_id)
-    facts = MediaFacts.from_metadata(content.details)
-    return ContentDetailView.with_verdicts(content, judge_all(facts) if facts else (), store)

@@ -6,15 +6,19 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictInt
 from pydantic.alias_generators import to_camel
 
+from minitik_dagster.api.openapi import Problem
+from minitik_dagster.api.schemas.scheduling import UndoneView
 from minitik_dagster.clock import iso_z
 from minitik_dagster.db.models import Content
 from minitik_dagster.db.types import ContentStatus, Platform
+from minitik_dagster.media.editing import ContentChange
 from minitik_dagster.media.facts import MediaFacts
 from minitik_dagster.media.library import LIMIT_DEFAULT, LIMIT_MAX, SortBy, SortOrder
 from minitik_dagster.media.new_upload import MAX_FILE_BYTES, NewUpload
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.media.uploads import OpenUpload
 from minitik_dagster.media.verdicts import Finding, Verdict
+from minitik_dagster.scheduling.deletion import Deleted, Posts
 
 Instant = Annotated[datetime, PlainSerializer(iso_z, return_type=str)]
 FileSize = Annotated[int, PlainSerializer(str, return_type=str)]
@@ -169,6 +173,7 @@ class VerdictView(_Body):
     accepted: bool
     errors: list[FindingView]
     warnings: list[FindingView]
+    limits_version: str = Field(description="Of the table of limits it was judged by.")
 
     @classmethod
     def of(cls, verdict: Verdict) -> "VerdictView":
@@ -178,6 +183,7 @@ class VerdictView(_Body):
             accepted=verdict.accepted,
             errors=[_finding(f) for f in verdict.errors],
             warnings=[_finding(f) for f in verdict.warnings],
+            limits_version=verdict.limits_version,
         )
 
 
@@ -195,8 +201,12 @@ class MediaView(_Body):
     fps: float | None
     bitrate: int | None
     rotation: int
+    aspect_ratio: float = Field(description="Width by height as displayed; 0.5625 is 9:16.")
+    pixel_format: str | None
     video_codec: str
     audio_codec: str | None
+    audio_sample_rate: int | None
+    audio_channels: int | None
     sha256: str | None
 
     @classmethod
@@ -282,6 +292,62 @@ def _content_fields(content: Content, store: ObjectStore) -> dict[str, object]:
         "updated_at": content.updated_at,
         "media": MediaView.of(facts) if facts else None,
     }
+
+
+class ChangeContent(_Body):
+    """What is to change; what is left out stays. A description of null is taken away."""
+
+    title: str = Field(default="", description="1 to 500 characters.")
+    description: str | None = Field(default=None, description="5,000 characters at most.")
+
+    def wanted(self) -> ContentChange:
+        """Say it to the domain, which checks it."""
+        return ContentChange(**{name: getattr(self, name) for name in self.model_fields_set})
+
+
+class DeletedContentView(_Body):
+    """A content that is gone; `cancelled` are its posts, `undone` what was prepared for them."""
+
+    content_id: str
+    cancelled: list[str]
+    undone: list[UndoneView]
+
+    @classmethod
+    def of(cls, deleted: Deleted) -> "DeletedContentView":
+        """Show a deletion."""
+        return cls(
+            content_id=deleted.content_id,
+            cancelled=list(deleted.cancelled),
+            undone=[
+                UndoneView.model_validate(undone, from_attributes=True) for undone in deleted.undone
+            ],
+        )
+
+
+class BulkDelete(_Body):
+    """Contents to delete, each on its own; `posts` says what becomes of what is scheduled."""
+
+    ids: list[Annotated[str, Field(max_length=128)]] = Field(min_length=1, max_length=100)
+    posts: Posts = "refuse"
+
+
+class BulkDeletedItem(_Body):
+    """One content's result: 200 with what was cancelled, or the problem it would be alone."""
+
+    index: int
+    content_id: str
+    status: int
+    cancelled: list[str] = Field(default_factory=list)
+    undone: list[UndoneView] = Field(default_factory=list)
+    problem: Problem | None = None
+
+
+class BulkDeletedView(_Body):
+    """What became of each, in the order of the request."""
+
+    results: list[BulkDeletedItem]
+    deleted: int
+    failed: int
 
 
 class ContentPage(_Body):
