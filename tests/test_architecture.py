@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minitik_dagster"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 400
-ROOT_LINES = 80
+ROOT_LINES = 90
 COMPOSITION_ROOTS = ("definitions.py", "api/app.py", "cli/main.py")
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 # They make the environment of other processes; production code reads it in settings.py alone.
