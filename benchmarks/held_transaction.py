@@ -90,6 +90,7 @@ def _questions(base: Ground) -> dict[str, Any]:
         "limit": 50,
         "window_end": None,
         "since": None,
+        "full": [],
     }
     found: dict[str, Any] = {}
     with base.bench.engine.connect() as connection:
@@ -99,7 +100,7 @@ def _questions(base: Ground) -> dict[str, Any]:
             for _ in range(9):
                 start = time.perf_counter()
                 connection.execute(
-                    text(words), values if name == "claim_ms" else {"since": None}
+                    text(words), values if name == "claim_ms" else {"since": None, "full": []}
                 ).all()
                 times.append((time.perf_counter() - start) * 1000)
                 connection.rollback()

@@ -77,7 +77,8 @@ def measure(base: Ground, ticks: int) -> dict[str, Any]:
         found["due query"] = timed(lambda: waiting(connection, lease=lease), ticks)
         found["claim"] = timed(lambda: _claim(connection), ticks)
         found["next wake"] = timed(
-            lambda: connection.execute(text(queries.NEXT_WAKE), {"since": None}).all(), ticks
+            lambda: connection.execute(text(queries.NEXT_WAKE), {"since": None, "full": []}).all(),
+            ticks,
         )
     with DagsterInstance.ephemeral() as instance:
 
@@ -100,6 +101,7 @@ def _claim(connection: Connection) -> None:
             "lease": timedelta(seconds=30),
             "window_end": None,
             "since": None,
+            "full": [],
             "limit": 2000,
         },
     ).all()

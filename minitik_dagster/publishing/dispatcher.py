@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from minitik_dagster.db.types import to_db
+from minitik_dagster.db.stages import Stage
+from minitik_dagster.db.types import Platform, to_db
 from minitik_dagster.errors import ConfigurationError, LeaseLostError
 from minitik_dagster.notifications.event_queries import WAKE
 from minitik_dagster.publishing import queries
@@ -131,14 +132,16 @@ class Dispatcher:
             idle = now - idle_since > self.policy.idle
             if self._window_end is not None and (idle or now >= self._window_end):
                 return
-            if len(claims) == self.policy.claim_limit:
+            if len(claims) == self._share:
                 continue
             await self._sleep(claims_made=bool(claims))
 
     async def _claim(self) -> list[Claim]:
-        room = self.policy.claim_limit - len(self._tasks)
+        # Not all at once: after a third it is seen which platforms have enough in preparation.
+        room = min(self.policy.claim_limit - len(self._tasks), self._share)
         if room <= 0:
             return []
+        full = self._full()
         self._since = self._lookout.since(self.clock.now(), notified=self.listener.notified)
         if self._since is None:
             self.listener.notified = False
@@ -149,21 +152,32 @@ class Dispatcher:
                 lease=self.policy.lease,
                 window_end=to_db(self._window_end) if self._window_end else None,
                 since=to_db(self._since) if self._since else None,
+                full=full,
                 limit=room,
             )
         except DBAPIError:
             self._lookout.not_all()
             raise
-        if len(rows) == room:
+        if len(rows) == room or full:
             self._lookout.not_all()
         self.tally.claimed += len(rows)
         return [Claim.from_row(row) for row in rows]
+
+    @property
+    def _share(self) -> int:
+        """How many posts of one platform may be in preparation before its others wait in the queue."""
+        return max(1, self.policy.claim_limit // len(Platform))
+
+    def _full(self) -> list[str]:
+        return [platform.value for platform in self.carrier.preparation.slots.full(self._share)]
 
     def _begin(self, claim: Claim) -> None:
         old = self._tasks.pop(claim.publication_id, None)
         if old is not None:
             # Moved or edited under us and claimed anew: the old task's lease token is worthless.
             old[1].cancel()
+        if claim.stage in {Stage.SCHEDULED, Stage.PREPARING}:
+            self.carrier.preparation.slots.expect(claim.publication_id, claim.platform)
         task = asyncio.create_task(self._carry(claim), name=claim.publication_id)
         self._tasks[claim.publication_id] = (claim.lease_token, task)
 
@@ -193,6 +207,7 @@ class Dispatcher:
             mine = self._tasks.get(claim.publication_id)
             if mine is not None and mine[0] == claim.lease_token:
                 del self._tasks[claim.publication_id]
+                self.carrier.preparation.slots.left(claim.publication_id)
             self.listener.wake()
 
     async def _sleep(self, *, claims_made: bool) -> None:
@@ -200,7 +215,7 @@ class Dispatcher:
         if not claims_made:
             with contextlib.suppress(DBAPIError):
                 since = to_db(self._since) if self._since else None
-                rows = await self.store.rows(queries.NEXT_WAKE, since=since)
+                rows = await self.store.rows(queries.NEXT_WAKE, since=since, full=self._full())
                 wake = rows[0]["wake"] if rows else None
                 if wake is not None:
                     seconds = (wake - to_db(self.clock.now())).total_seconds()

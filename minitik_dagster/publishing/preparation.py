@@ -63,6 +63,7 @@ class Preparation:
         except HandleDeadError:
             await self.retire(claim, desk, client)
             raise
+        self.slots.left(claim.publication_id)
         if stored is None or not stored.ready:
             await self.breaker.record_success(claim.platform)
         if claim.stage is not Stage.PREPARED:

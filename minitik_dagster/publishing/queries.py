@@ -47,6 +47,11 @@ LEFT JOIN publication_steps s ON s."publicationId" = c.id
 # scan from the beginning would read each of them, each time.
 _SINCE = f"{_WAKE} >= COALESCE(CAST(:since AS timestamp), '-infinity')"
 
+# Platforms of which a dispatcher is preparing as many posts as it may: theirs wait in the queue, so that
+# one that hangs does not fill the dispatcher. What is prepared is claimed all the same.
+_ROOM = """NOT (p.stage IN ('scheduled','preparing')
+    AND p.platform = ANY(CAST(CAST(:full AS text[]) AS "Platform"[])))"""
+
 # What is due before the window ends is taken only if it can also be finished in it; what is due
 # much later can be prepared now and is handed back. SKIP LOCKED divides the work between dispatchers.
 CLAIM = f"""
@@ -57,6 +62,7 @@ WITH due AS (
       AND {_SINCE}
       AND (p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})
       AND NOT {HELD_BACK}
+      AND {_ROOM}
       AND (CAST(:window_end AS timestamp) IS NULL
            OR p."dueAt" <= CAST(:window_end AS timestamp) - interval '15 seconds'
            OR p."dueAt" > {NOW} + interval '180 seconds')
@@ -329,6 +335,7 @@ WHERE "accountId" = :account_id AND "publicationId" <> :id
 NEXT_WAKE = f"""
 SELECT min({_WAKE}) AS wake FROM publications p
 WHERE {_CLAIMABLE} AND {_SINCE} AND p."leaseOwner" IS NULL AND NOT {HELD_BACK}
+  AND {_ROOM}
 """
 
 # The sensor's question: is any wake reached (or about to be) that no live dispatcher will take?

@@ -5,7 +5,7 @@ hangs fills its own slots and delays no other platform.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -29,6 +29,20 @@ class UploadSlots:
         self._accounts: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(per_account)
         )
+        self._expected: dict[str, Platform] = {}
+
+    def expect(self, publication_id: str, platform: Platform) -> None:
+        """Count a post among those that are to be prepared, until it `left`."""
+        self._expected[publication_id] = platform
+
+    def left(self, publication_id: str) -> None:
+        """It is prepared, or given back; said again it changes nothing."""
+        self._expected.pop(publication_id, None)
+
+    def full(self, most: int) -> list[Platform]:
+        """Return the platforms of which `most` posts or more are waiting for a slot or holding one."""
+        counts = Counter(self._expected.values())
+        return [platform for platform in Platform if counts[platform] >= most]
 
     @asynccontextmanager
     async def take(self, platform: Platform, account_id: str) -> AsyncIterator[None]:

@@ -209,6 +209,7 @@ def test_an_event_during_a_confirmation_is_heeded_when_the_claim_is_handed_back(
                 lease=timedelta(seconds=30),
                 window_end=None,
                 since=None,
+                full=[],
                 limit=5,
             )
             claim = Claim.from_row(row)

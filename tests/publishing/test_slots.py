@@ -1,11 +1,14 @@
 """Slots bound preparation over all, per platform and per account."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
 from minitik_dagster.db.types import Platform
+from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.publishing.slots import UploadSlots
+from tests.publishing.running import all_at, run_until
 
 
 class Crowd:
@@ -66,3 +69,35 @@ def test_a_busy_account_keeps_no_other_waiting() -> None:
         return got_in
 
     assert asyncio.run(main())
+
+
+def test_a_platform_is_full_until_its_posts_have_left() -> None:
+    """What left twice, or was never expected, counts for nothing."""
+    slots = UploadSlots(total=5, per_platform=3, per_account=2)
+    for number in range(3):
+        slots.expect(f"y{number}", Platform.YOUTUBE)
+    slots.expect("t", Platform.TIKTOK)
+    assert slots.full(3) == [Platform.YOUTUBE]
+    slots.left("y0")
+    slots.left("y0")
+    slots.left("nobody")
+    assert slots.full(3) == []
+    assert slots.full(2) == [Platform.YOUTUBE]
+
+
+def test_a_platform_that_hangs_does_not_fill_the_dispatcher(workbench: Workbench) -> None:
+    """Twelve posts of one that does not answer, room for six: the other platform's post goes out."""
+    workbench.sandbox.add_fault(
+        platform="youtube", operation="session", kind="delay", count=50, delayMs=25_000
+    )
+    now = workbench.now()
+    for number in range(12):
+        account = workbench.add_account(Platform.YOUTUBE)
+        due = now - timedelta(seconds=60 - number)
+        workbench.schedule(workbench.add_video(20_000), [(account, Platform.YOUTUBE)], due)
+    account = workbench.add_account(Platform.TIKTOK)
+    video = workbench.add_video(20_000)
+    ids = workbench.schedule(video, [(account, Platform.TIKTOK)], now)
+    workbench.settings = workbench.settings.model_copy(update={"minitik_claim_limit": 6})
+    run_until(workbench, ids, all_at("confirming", "live"), seconds=20)
+    assert len(workbench.public_posts(video)) == 1
