@@ -64,6 +64,7 @@ class _Claim:
     upload: UploadSession
     parts: Mapping[int, StoredPart]
     claimed_at: datetime
+    taken_over: bool  # from a completion that was cut off, wherever it stood
 
 
 class Completion:
@@ -126,12 +127,13 @@ class Completion:
                     f"The upload is {state} and cannot be completed.", state=state
                 )
             _check_numbers(told, upload)
+            taken_over = upload.status == "completing"
             upload.status = "completing"
             # The stored instant has milliseconds: the claim is compared with what is stored.
             upload.updated_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
             session.flush()
             session.expunge(upload)
-            return _Claim(upload, recorded, upload.updated_at)
+            return _Claim(upload, recorded, upload.updated_at, taken_over)
 
     def _already(
         self, session: Session, upload: UploadSession, told: Mapping[int, str]
@@ -266,7 +268,12 @@ class Completion:
             upload = self._still_claimed(session, claim)
             if upload is None:
                 return
-            note_all_objects(session, upload)
+            if claim.taken_over:
+                note_all_objects(session, upload)
+            else:
+                note_object(
+                    session, upload.content_id, upload.s3_key, upload_id=upload.s3_upload_id
+                )
             end_without_file(session, upload, status, self._clock)
         self._clean()
 

@@ -12,10 +12,17 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from minitik_dagster.clock import Clock
 from minitik_dagster.db.tables import UploadSession
-from minitik_dagster.errors import DependencyDownError, MinitikError
+from minitik_dagster.errors import (
+    DependencyDownError,
+    InvalidInputError,
+    MinitikError,
+    RuleRefusedError,
+)
 from minitik_dagster.media.completion import CompletedUpload, Completion
 from minitik_dagster.media.new_upload import NewUpload
 from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.media.probe import check_head
+from minitik_dagster.media.sniff import FIRST_BYTES
 from minitik_dagster.media.uploads import OpenUpload, Uploads
 
 DIRECT_MAX_BYTES: Final = 16 * 1024 * 1024
@@ -51,6 +58,10 @@ class DirectUploads:
         upload's id: the new one, or that of the same request before. Raises as Completion.complete does,
         and InvalidInputError and RuleRefusedError for what is announced.
         """
+        try:
+            check_head(data[:FIRST_BYTES])
+        except InvalidInputError as error:
+            raise RuleRefusedError(*error.problems) from None
         with self._sessions.begin() as session:
             upload_id = begun(session, lambda: self._uploads.begin(session, user_id, new))
             upload = session.get_one(UploadSession, upload_id)

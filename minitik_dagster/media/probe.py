@@ -67,15 +67,20 @@ def probe(
     """
     if size <= 0:
         raise _refused("the file is empty (0 bytes)", "Choose a video file that has content.")
-    try:
-        sniff(read(0, min(size, FIRST_BYTES)))  # most of what is no video costs no process
-    except NotAVideoError as error:
-        raise _refused(*_explain(error.code, error.detail)) from None
+    check_head(read(0, min(size, FIRST_BYTES)))  # most of what is no video costs no process
     with _TURNS:
         report, thumbnail = _run_worker(read, size, timeout_seconds, command)
     if "error" in report:
         raise _refused(*_explain(str(report["error"]), str(report.get("detail", ""))))
     return Probe(_facts(report, size, _digest(read, size)), thumbnail)
+
+
+def check_head(head: bytes) -> None:
+    """Raise InvalidInputError as `probe` does where a file's first bytes already say that it is no video."""
+    try:
+        sniff(head)
+    except NotAVideoError as error:
+        raise _refused(*_explain(error.code, error.detail)) from None
 
 
 def _digest(read: ReadRange, size: int) -> str | None:

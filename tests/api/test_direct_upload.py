@@ -74,10 +74,15 @@ def test_a_file_that_is_no_video_leaves_nothing_and_may_be_sent_right_with_the_s
     api: httpx.Client, scene: Scene
 ) -> None:
     """422 with the fix, and again 422: a refusal is judged anew, and keeps no key."""
-    for _ in range(2):
-        answer = _post(api, b"Dear diary\n" * 9, Idempotency_Key="two")
+    no_index = b"\0\0\0\x18ftypisom" + bytes(12)
+    for data, told in (
+        (b"Dear diary\n" * 9, "text"),
+        (no_index, "no index"),
+        (no_index, "no index"),
+    ):
+        answer = _post(api, data, Idempotency_Key="two")
         assert answer.status_code == 422
-        assert "text" in answer.json()["detail"]
+        assert told in answer.json()["detail"]
         assert "Idempotency-Replayed" not in answer.headers
     assert scene.rows("SELECT 1 FROM contents") == []
     assert _post(api, VIDEO, Idempotency_Key="two").status_code == 201
