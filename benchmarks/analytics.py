@@ -48,6 +48,11 @@ _LIMITS = {
     "youtube.units": 1_000_000,
     "youtube.reports": 1_000_000,
 }
+_PEOPLES_ACCOUNTS = """
+INSERT INTO accounts (id, "userId", platform, "platformAccountId", "accessToken", status, "connectedAt")
+SELECT 'u' || p || '-' || a, 'u' || p, 'TIKTOK', 'u' || p || '-' || a, 'x', 'CONNECTED', '2026-01-01'
+FROM generate_series(0, :people - 1) p, generate_series(0, 2) a
+"""
 _PEAK = """
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 """
@@ -183,6 +188,9 @@ def dashboards(people: int, days: int, readings: int) -> dict[str, Any]:
     now = datetime.now(UTC)
     with stage() as base:
         store = AnalyticsStore(base.environment["MONGODB_URI"], "minitik_analytics")
+        with base.bench.engine.begin() as connection:
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            connection.execute(text(_PEOPLES_ACCOUNTS), {"people": people})
         began = time.monotonic()
         for n in range(days):
             day = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=n)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from minitik_dagster.analytics.days import DayRange
-from minitik_dagster.analytics.live_posts import live_posts
+from minitik_dagster.analytics.live_posts import accounts_of, live_posts
 from minitik_dagster.analytics.metrics import ADDITIVE, ENGAGEMENTS, OFFERED
 from minitik_dagster.analytics.names import DAILY
 from minitik_dagster.analytics.rollup import summed, zone_days
@@ -31,9 +31,10 @@ def dashboard(
     """Return the person's dashboard as JSON holds it; DependencyDownError without MongoDB."""
     before = span.before
     if span.zone is UTC:
-        present = store.rows(DAILY, [f"{day:%Y-%m-%d}" for day in span.days], {"userId": user_id})
-        earlier = store.rows(
-            DAILY, [f"{day:%Y-%m-%d}" for day in before.days], {"userId": user_id}, _SUMS
+        accounts = accounts_of(connection, user_id)
+        present = store.documents(DAILY, [f"{day:%Y-%m-%d}" for day in span.days], accounts)
+        earlier = store.documents(
+            DAILY, [f"{day:%Y-%m-%d}" for day in before.days], accounts, _SUMS
         )
     else:
         series = [post.series for post in live_posts(connection, user_id=user_id)]

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from minitik_dagster.analytics.cadence import LADDER
 from minitik_dagster.analytics.days import DayRange, day_of
-from minitik_dagster.analytics.live_posts import live_posts
+from minitik_dagster.analytics.live_posts import accounts_of, live_posts
 from minitik_dagster.analytics.metrics import NAMES, engagement_rate
 from minitik_dagster.analytics.names import DAILY
 from minitik_dagster.analytics.readings import Series
@@ -34,8 +34,9 @@ def export_rows(
 ) -> Iterator[Row]:
     """Yield the rows of a range of UTC days, day by day."""
     series = [post.series for post in live_posts(connection, user_id=user_id)]
+    accounts = accounts_of(connection, user_id)
     for day in span.days:
-        documents = store.rows(DAILY, [f"{day:%Y-%m-%d}"], {"userId": user_id})
+        documents = store.documents(DAILY, [f"{day:%Y-%m-%d}"], accounts)
         yield from day_rows(day, series, documents)
 
 

@@ -42,6 +42,8 @@ SELECT id, "userId" AS user_id FROM accounts
 WHERE platform = 'YOUTUBE' AND status = 'CONNECTED' ORDER BY id
 """
 
+ACCOUNTS = 'SELECT id FROM accounts WHERE "userId" = :user_id ORDER BY id'
+
 NOW = "SELECT CAST(statement_timestamp() AT TIME ZONE 'UTC' AS timestamp(3)) AS now"
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"

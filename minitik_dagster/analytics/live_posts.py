@@ -89,6 +89,12 @@ def live_posts(
     return [post_of(row) for row in connection.execute(text(queries.LIVE), values).mappings()]
 
 
+def accounts_of(connection: Connection, user_id: str) -> list[str]:
+    """Return the ids of a person's accounts, disconnected ones as well."""
+    found = connection.execute(text(queries.ACCOUNTS), {"user_id": user_id})
+    return list(found.scalars())
+
+
 @asynccontextmanager
 async def partition_lock(engine: AsyncEngine, name: str) -> AsyncIterator[None]:
     """Hold the advisory lock `name` over the block, in a transaction; wait for who has it."""

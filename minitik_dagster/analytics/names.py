@@ -23,11 +23,13 @@ READING_INDEXES: Final[tuple[Keys, ...]] = tuple(
     for name in ("contentId", "accountId", "platform", "userId", "publicationId")
 )
 _PARTITION: Final[Keys] = (("partition", ASCENDING), ("generation", ASCENDING))
+# What is read as of one moment is asked for by its generations.
+_GENERATION: Final[Keys] = (("generation", ASCENDING),)
 ROLLUP_INDEXES: Final[Mapping[str, tuple[Keys, ...]]] = MappingProxyType(
     {
-        DAILY: (_PARTITION, (("userId", ASCENDING), ("day", ASCENDING))),
-        CONTENT_PERFORMANCE: (_PARTITION, (("contentId", ASCENDING),), (("userId", ASCENDING),)),
-        ACCOUNT_PERFORMANCE: (_PARTITION, (("userId", ASCENDING),)),
-        YOUTUBE_DAILY: (_PARTITION, (("accountId", ASCENDING), ("day", ASCENDING))),
+        DAILY: (_PARTITION, _GENERATION, (("userId", ASCENDING), ("day", ASCENDING))),
+        CONTENT_PERFORMANCE: (_PARTITION, _GENERATION, (("contentId", ASCENDING),)),
+        ACCOUNT_PERFORMANCE: (_PARTITION, _GENERATION, (("userId", ASCENDING),)),
+        YOUTUBE_DAILY: (_PARTITION, _GENERATION, (("accountId", ASCENDING), ("day", ASCENDING))),
     }
 )

@@ -42,7 +42,7 @@ def content_documents(store: AnalyticsStore, today: date) -> Iterator[tuple[str,
     keys = partition_keys(today, GROWTH_DAYS[-1])
     accounts = {str(row["accountId"]) for row in store.rows(DAILY, keys, {}, ("accountId",))}
     for account_id in sorted(accounts):
-        days = store.rows(DAILY, keys, {"accountId": account_id})
+        days = store.documents(DAILY, keys, [account_id])
         earlier = store.rows(CONTENT_PERFORMANCE, [account_id], {})
         yield account_id, posts_of(days, earlier, today)
 

@@ -8,7 +8,7 @@ new documents are written first, then the partition's pointer is moved to them, 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -247,13 +247,47 @@ class AnalyticsStore:
         fields: Sequence[str] = (),
     ) -> list[Document]:
         """Return the documents of whole partitions that match, as of one moment for each."""
+
+        def find(generations: Sequence[str]) -> list[Document]:
+            current = {**query, "generation": {"$in": list(generations)}}
+            return list(self._collection(name).find(current, dict.fromkeys(fields, 1) or None))
+
+        return self._as_of(name, partitions, find)
+
+    def documents(
+        self,
+        name: str,
+        partitions: Sequence[str],
+        identities: Sequence[str],
+        fields: Sequence[str] = (),
+    ) -> list[Document]:
+        """Return those documents of whole partitions by their ids in them: the quickest question."""
+
+        def find(generations: Sequence[str]) -> list[Document]:
+            ids = [f"{one}@{generation}" for one in identities for generation in generations]
+            return [
+                document
+                for start in range(0, len(ids), _IDS_AT_ONCE)
+                for document in self._collection(name).find(
+                    {"_id": {"$in": ids[start : start + _IDS_AT_ONCE]}},
+                    dict.fromkeys(fields, 1) or None,
+                )
+            ]
+
+        return self._as_of(name, partitions, find)
+
+    def _as_of(
+        self,
+        name: str,
+        partitions: Sequence[str],
+        find: Callable[[Sequence[str]], list[Document]],
+    ) -> list[Document]:
         for _ in range(_TRIES):
             before = self.generations(name, partitions)
             if not before:
                 return []
-            current = {**query, "generation": {"$in": list(before.values())}}
             with mongo_errors():
-                found = list(self._collection(name).find(current, dict.fromkeys(fields, 1) or None))
+                found = find(list(before.values()))
             # A partition that was replaced meanwhile may have lost its old rows before they were read.
             if self.generations(name, partitions) == before:
                 return found

@@ -85,7 +85,7 @@ def _kept(
     """Return what is there of the channels that could not be read: a failure erases nothing."""
     found: dict[date, list[Document]] = defaultdict(list)
     keys = [f"{day:%Y-%m-%d}" for day in days]
-    for row in work.store.rows(YOUTUBE_DAILY, keys, {"accountId": {"$in": list(accounts)}}):
+    for row in work.store.documents(YOUTUBE_DAILY, keys, accounts):
         kept = {name: row[name] for name in row if name not in {"partition", "generation"}}
         found[row["day"].date()].append({**kept, "_id": row["accountId"]})
     return found
