@@ -3,8 +3,8 @@
 A drain cancels what has not been sent, as its owners could, and remembers each post as it stood under
 a batch id. A restore puts back what nothing has happened to since: a content that was deleted or
 scheduled again stays cancelled, so that nothing goes out twice. Both plan first; both are in
-`audit_log`. Large queues go in parts of some hundred contents, each its own transaction: a drain or
-a restore that was cut off goes on when it is repeated.
+`audit_log`. Large queues go in parts of some hundred contents, each its own transaction: after
+a drain that was cut off a second one takes the rest as a batch of its own; a restore goes on when repeated.
 """
 
 import json
