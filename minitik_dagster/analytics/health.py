@@ -4,7 +4,7 @@ The checks of `metric_snapshots` ask them; each answers with ids and a count.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,6 +20,7 @@ from minitik_dagster.analytics.store import AnalyticsStore
 _SHOWN: Final = 20
 # The newest posts that are looked at in one run of the checks.
 MOST_POSTS: Final = 20_000
+_AT_ONCE: Final = 500
 _LOOK_BACK: Final = timedelta(days=9)
 
 
@@ -38,29 +39,58 @@ class Found:
         if len(self.ids) < _SHOWN:
             self.ids.append(identity)
 
+    def join(self, other: "Found") -> None:
+        """Add what was found among other posts."""
+        self.total += other.total
+        self.by_class += other.by_class
+        self.ids += other.ids[: _SHOWN - len(self.ids)]
+
 
 @dataclass
 class Looked:
-    """The posts that are still read, and their readings of the last days."""
+    """Some posts that are still read, their readings of the last days, and yesterday's closing views.
+
+    `closing` is, by publication, when its last reading of the day was taken and what it said.
+    """
 
     now: datetime
     posts: Sequence[LivePost]
-    readings: dict[str, list[Reading]]
+    readings: Mapping[str, Sequence[Reading]]
+    closing: Mapping[str, tuple[datetime, int | None]]
 
 
-def look(store: AnalyticsStore, connection: Connection, now: datetime) -> Looked:
-    """Read what the questions need, once for all of them."""
+def look(store: AnalyticsStore, connection: Connection, now: datetime) -> Iterator[Looked]:
+    """Yield what the questions need, so many posts at a time that memory stays flat; the newest first."""
     posts = [
         post
         for post in live_posts(connection, still_live=True)
         if post.connected and post.has_id and next_due(post.series.live_at, now) is not None
     ]
     posts = sorted(posts, key=lambda post: post.series.live_at, reverse=True)[:MOST_POSTS]
-    ids = [post.series.publication_id for post in posts]
-    readings: dict[str, list[Reading]] = defaultdict(list)
-    for reading in earliest_per_slot(store.readings(ids, since=now - _LOOK_BACK)):
-        readings[reading.publication_id].append(reading)
-    return Looked(now, posts, readings)
+    closing = {
+        entry["publicationId"]: (entry["capturedAt"], entry["views"]["total"])
+        for row in store.rows(DAILY, [f"{now - DAY:%Y-%m-%d}"], {})
+        for entry in row["posts"]
+    }
+    for start in range(0, len(posts), _AT_ONCE):
+        some = posts[start : start + _AT_ONCE]
+        ids = [post.series.publication_id for post in some]
+        readings: dict[str, list[Reading]] = defaultdict(list)
+        for reading in earliest_per_slot(store.readings(ids, since=now - _LOOK_BACK)):
+            readings[reading.publication_id].append(reading)
+        yield Looked(now, some, readings, closing)
+
+
+def ask_all(
+    store: AnalyticsStore, connection: Connection, now: datetime
+) -> tuple[dict[str, Found], int]:
+    """Ask every question of every post that is looked at; returns the answers, and how many those are."""
+    answers, posts = {name: Found() for name in QUESTIONS}, 0
+    for looked in look(store, connection, now):
+        posts += len(looked.posts)
+        for name, (_, ask, _) in QUESTIONS.items():
+            answers[name].join(ask(looked))
+    return answers, posts
 
 
 def age_class(live_at: datetime, now: datetime) -> str:
@@ -119,20 +149,11 @@ def falling(looked: Looked) -> Found:
     return found
 
 
-def unreconciled(store: AnalyticsStore, looked: Looked) -> Found:
-    """Posts whose day in the rollup does not close with the platform's own counter, as last read.
-
-    Days that were rolled up before the last reading was taken are not compared.
-    """
+def unreconciled(looked: Looked) -> Found:
+    """Posts whose day in the rollup does not close with the platform's own counter, as last read."""
     found = Found()
-    key = f"{looked.now - DAY:%Y-%m-%d}"
-    closing = {
-        entry["publicationId"]: (entry["capturedAt"], entry["views"]["total"])
-        for row in store.rows(DAILY, [key], {})
-        for entry in row["posts"]
-    }
     for post in looked.posts:
-        told = closing.get(post.series.publication_id)
+        told = looked.closing.get(post.series.publication_id)
         if told is None:
             continue
         captured, total = told
@@ -147,20 +168,20 @@ def unreconciled(store: AnalyticsStore, looked: Looked) -> Found:
     return found
 
 
-QUESTIONS: Final[dict[str, tuple[str, Callable[[AnalyticsStore, Looked], Found], bool]]] = {
+QUESTIONS: Final[dict[str, tuple[str, Callable[[Looked], Found], bool]]] = {
     "readings_fresh": (
         "Every live post was read within the step of its age class, and an hour's grace.",
-        lambda _, looked: stale(looked),
+        stale,
         True,
     ),
     "readings_complete": (
         "No reading of the last day was missed for ever.",
-        lambda _, looked: incomplete(looked),
+        incomplete,
         True,
     ),
     "views_monotone": (
         "No post's views fell: platforms take counts back, so this is a warning.",
-        lambda _, looked: falling(looked),
+        falling,
         False,
     ),
     "rollups_reconciled": (

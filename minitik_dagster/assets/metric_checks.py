@@ -31,9 +31,9 @@ from minitik_dagster.resources.database import DatabaseResource
 def metric_checks(database: DatabaseResource, mongo: MongoResource) -> Iterator[AssetCheckResult]:
     """Ask each question once."""
     with database.connect() as connection, mongo.store() as store:
-        looked = health.look(store, connection, database_now(connection))
-        for name, (_, ask, is_error) in health.QUESTIONS.items():
-            found = ask(store, looked)
+        answers, posts = health.ask_all(store, connection, database_now(connection))
+        for name, (_, _, is_error) in health.QUESTIONS.items():
+            found = answers[name]
             yield AssetCheckResult(
                 asset_key=METRIC_SNAPSHOTS_KEY,
                 check_name=name,
@@ -41,7 +41,7 @@ def metric_checks(database: DatabaseResource, mongo: MongoResource) -> Iterator[
                 severity=AssetCheckSeverity.ERROR if is_error else AssetCheckSeverity.WARN,
                 metadata={
                     "found": MetadataValue.int(found.total),
-                    "posts_looked_at": MetadataValue.int(len(looked.posts)),
+                    "posts_looked_at": MetadataValue.int(posts),
                     "by_class": MetadataValue.json(dict(found.by_class)),
                     "ids": MetadataValue.md("\n".join(f"- {one}" for one in found.ids) or "None."),
                 },

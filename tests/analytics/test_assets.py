@@ -18,6 +18,7 @@ from dagster import (
 
 from minitik_dagster.analytics.health import (
     age_class,
+    ask_all,
     due_slots,
     falling,
     incomplete,
@@ -120,7 +121,7 @@ def test_the_checks_tell_stale_missed_falling_and_unreconciled_readings(
             views = 90 if post is fallen and now - slot < timedelta(hours=9) else 100
             scene.reading(post, slot + timedelta(seconds=5), views=views)
     with scene.engine.connect() as connection:
-        looked = look(scene.store, connection, now)
+        [looked] = look(scene.store, connection, now)
         assert age_class(live, now) == "every 4 h"
         assert stale(looked).ids == [silent.publication_id]
         assert set(incomplete(looked).ids) == {silent.publication_id}
@@ -128,11 +129,20 @@ def test_the_checks_tell_stale_missed_falling_and_unreconciled_readings(
         day = (now - timedelta(days=1)).date()
         documents = day_documents(scene.store, connection, day, now=now)
         scene.store.replace_partition(DAILY, f"{day}", documents, at=now)
-        assert not unreconciled(scene.store, looked).total
+        [looked] = look(scene.store, connection, now)
+        assert not unreconciled(looked).total
         for document in documents:
             document["posts"][0]["views"]["total"] = 5
         scene.store.replace_partition(DAILY, f"{day}", documents, at=now)
-        assert unreconciled(scene.store, looked).total == 1
+        answers, posts = ask_all(scene.store, connection, now)
+    assert posts == 3
+    assert {name: len(found.ids) > 0 for name, found in answers.items()} == {
+        "readings_fresh": True,
+        "readings_complete": True,
+        "views_monotone": True,
+        "rollups_reconciled": True,
+    }
+    assert answers["rollups_reconciled"].total == 1
 
 
 def test_a_days_increases_lie_in_the_bucket_as_parquet(
