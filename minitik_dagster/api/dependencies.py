@@ -1,7 +1,7 @@
 """What endpoints ask for: settings, a session, the object store. Made at first use, per application."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from sqlalchemy import Engine
@@ -50,4 +50,11 @@ def session(engine: Annotated[Engine, Depends(get_engine)]) -> Iterator[Session]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 EngineDep = Annotated[Engine, Depends(get_engine)]
 StoreDep = Annotated[ObjectStore, Depends(get_object_store)]
-SessionDep = Annotated[Session, Depends(session, scope="function")]
+# Requests that hold a transaction may wait for each other's rows, each in a thread. Were all threads (40)
+# to wait, the one they wait for would find none to make its answer in, and end at a time-out. Further
+# requests wait for their turn without a thread (FastAPI docs, "Advanced Dependencies", limit dependency
+# concurrency).
+TRANSACTIONS_AT_ONCE: Final = 20
+SessionDep = Annotated[
+    Session, Depends(session, scope="function", max_concurrency=TRANSACTIONS_AT_ONCE)
+]
