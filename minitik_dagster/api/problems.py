@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import compile_path
 
 from minitik_dagster.accounts.vault import VaultError
 from minitik_dagster.api.auth import CredentialsError, ForbiddenError
@@ -241,10 +241,9 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
 def _methods_of(request: Request) -> list[str]:
     """Every method of a path: the router itself names those of the first route that fits alone."""
     found: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE and isinstance(route, Route):
-            found |= route.methods or set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if compile_path(template)[0].match(request.url.path):
+            found |= {method.upper() for method in operations}
     return sorted(found)
 
 
@@ -266,7 +265,8 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         detail = f"no such path: {request.url.path}"
     elif kind is METHOD:
         detail = f"{request.method} is not known here; see /docs"
-        headers["Allow"] = ", ".join(_methods_of(request))
+        if methods := _methods_of(request):
+            headers["Allow"] = ", ".join(methods)
     elif kind is INVALID_INPUT:
         # What FastAPI says of a body that is not text at all.
         errors = (FieldProblem("body", "is not JSON text", "send a JSON object in UTF-8"),)

@@ -1,9 +1,13 @@
 """`minitik analytics`: the collections in MongoDB."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.cli.output import say
+
+if TYPE_CHECKING:
+    from minitik_dagster.analytics.store import AnalyticsStore
 
 
 def register(app: typer.Typer) -> None:
@@ -14,7 +18,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="analytics")
 
 
-def _store() -> AnalyticsStore:
+def _store() -> "AnalyticsStore":
+    from minitik_dagster.analytics.store import AnalyticsStore
     from minitik_dagster.settings import load_settings
 
     return AnalyticsStore.from_settings(load_settings())

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from threading import Lock
+from typing import Final
 
 from dagster import ConfigurableResource
 from sqlalchemy import Connection, Engine
 
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.settings import load_settings
+
+_MOST: Final = 4
+_pools: dict[str, Engine] = {}
+_making = Lock()
 
 
 class DatabaseResource(ConfigurableResource[None]):
@@ -25,7 +30,18 @@ class DatabaseResource(ConfigurableResource[None]):
         return _engine(load_settings().require_database_url())
 
 
-@lru_cache(maxsize=4)
 def _engine(database_url: str) -> Engine:
     """Sensors tick every few seconds in one process: a new connection each time costs ten times more."""
-    return make_engine(database_url, pool_size=1, max_overflow=4)
+    with _making:
+        if database_url not in _pools:
+            while len(_pools) >= _MOST:
+                _pools.pop(next(iter(_pools))).dispose()
+            _pools[database_url] = make_engine(database_url, pool_size=1, max_overflow=4)
+        return _pools[database_url]
+
+
+def dispose_engines() -> None:
+    """Close every pool of this process; the next use makes a new one."""
+    with _making:
+        while _pools:
+            _pools.popitem()[1].dispose()

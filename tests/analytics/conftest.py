@@ -8,7 +8,6 @@ import pytest
 from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.resources import analytics, database
-from minitik_dagster.settings import Settings
 from tests.accounts.scene import KEY
 from tests.analytics.scene import AnalyticsScene
 
@@ -47,7 +46,6 @@ def scene(
     scene = AnalyticsScene(environment, sandbox, store)
     yield scene
     scene.engine.dispose()
-    database._engine(Settings().require_database_url()).dispose()
-    database._engine.cache_clear()
+    database.dispose_engines()
     analytics._store(mongodb_uri, mongodb_name).close()
     analytics._store.cache_clear()

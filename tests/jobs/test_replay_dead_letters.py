@@ -11,7 +11,6 @@ from sqlalchemy import Engine, text
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.definitions import defs
 from minitik_dagster.resources import database
-from minitik_dagster.settings import Settings
 from tests.api.scene import Scene
 from tests.api.test_dead_letters import failed_post
 
@@ -25,8 +24,7 @@ def engine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engin
     engine = make_engine(database_url)
     yield engine
     engine.dispose()
-    database._engine(Settings().require_database_url()).dispose()
-    database._engine.cache_clear()
+    database.dispose_engines()
 
 
 def execute(config: dict[str, Any], *, good: bool = True) -> ExecuteInProcessResult:

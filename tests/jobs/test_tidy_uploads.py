@@ -17,7 +17,6 @@ from minitik_dagster.media.uploads import Uploads
 from minitik_dagster.resources import database
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.settings import SettingsResource
-from minitik_dagster.settings import Settings
 from tests.api.scene import Scene
 
 
@@ -36,8 +35,7 @@ def engine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engin
     engine = make_engine(database_url)
     yield engine
     engine.dispose()
-    database._engine(Settings().require_database_url()).dispose()
-    database._engine.cache_clear()
+    database.dispose_engines()
 
 
 def _asked() -> Any:

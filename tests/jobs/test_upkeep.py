@@ -9,7 +9,6 @@ from sqlalchemy import Engine, text
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.definitions import defs
 from minitik_dagster.resources import database
-from minitik_dagster.settings import Settings
 
 
 @pytest.fixture
@@ -19,8 +18,7 @@ def engine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engin
     engine = make_engine(database_url)
     yield engine
     engine.dispose()
-    database._engine(Settings().require_database_url()).dispose()
-    database._engine.cache_clear()
+    database.dispose_engines()
 
 
 def test_platforms_events_of_more_than_a_week_are_forgotten(engine: Engine) -> None:
