@@ -26,7 +26,7 @@ from minitik_dagster.operations.incident_page import page
 from minitik_dagster.operations.severity import propose
 from minitik_dagster.settings import examine_environment
 from tests.cli.running import Command
-from tests.operations.systems import KEY, healthy
+from tests.operations.systems import KEY
 
 GOLDEN = Path(__file__).parent.parent / "data" / "operations"
 SECRET = "hidden-away-in-the-url"
@@ -101,34 +101,6 @@ SYSTEMS: dict[str, tuple[Break, Level, str]] = {
     "variables-unfit": (_variables_unfit, Level.RED, "P1"),
     "platform-down": (_platform_down, Level.YELLOW, "P2"),
 }
-
-
-@pytest.fixture
-def environment(
-    database_url: str,
-    redis_url: str,
-    mongodb_uri: str,
-    mongodb_name: str,
-    s3_endpoint: str,
-    s3_bucket: str,
-    sandbox: SandboxServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Mapping[str, str]:
-    """A healthy system's environment, set."""
-    found = healthy(
-        database_url=database_url,
-        redis_url=redis_url,
-        mongodb_uri=mongodb_uri,
-        mongodb_name=mongodb_name,
-        s3_endpoint=s3_endpoint,
-        s3_bucket=s3_bucket,
-        sandbox=sandbox,
-        home=tmp_path,
-    )
-    for name, value in found.items():
-        monkeypatch.setenv(name, value)
-    return found
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import redis
@@ -22,38 +21,9 @@ from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.settings import Settings
 from tests.api.scene import VERTICAL, Scene
 from tests.cli.running import Command
-from tests.operations.systems import healthy
 
 _CONTENTS = 'SELECT id, "contentId" AS content FROM publications'
 YOUTUBE, TIKTOK, INSTAGRAM = Platform.YOUTUBE, Platform.TIKTOK, Platform.INSTAGRAM
-
-
-@pytest.fixture
-def environment(
-    database_url: str,
-    redis_url: str,
-    mongodb_uri: str,
-    mongodb_name: str,
-    s3_endpoint: str,
-    s3_bucket: str,
-    sandbox: SandboxServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Mapping[str, str]:
-    """A healthy system's environment, set."""
-    found = healthy(
-        database_url=database_url,
-        redis_url=redis_url,
-        mongodb_uri=mongodb_uri,
-        mongodb_name=mongodb_name,
-        s3_endpoint=s3_endpoint,
-        s3_bucket=s3_bucket,
-        sandbox=sandbox,
-        home=tmp_path,
-    )
-    for name, value in found.items():
-        monkeypatch.setenv(name, value)
-    return found
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from minitik_dagster.settings import Settings
 from tests.api.scene import Scene
 from tests.api.server import serving
 from tests.cli.running import Command
-from tests.operations.systems import healthy
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "runbook.md").read_text()
@@ -166,34 +165,6 @@ class Shell:
         for name, value in self.environment.items():
             line = re.sub(rf"\${name}\b", value, line)
         return line
-
-
-@pytest.fixture
-def environment(
-    database_url: str,
-    redis_url: str,
-    mongodb_uri: str,
-    mongodb_name: str,
-    s3_endpoint: str,
-    s3_bucket: str,
-    sandbox: SandboxServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Mapping[str, str]:
-    """A healthy system's environment, set."""
-    found = healthy(
-        database_url=database_url,
-        redis_url=redis_url,
-        mongodb_uri=mongodb_uri,
-        mongodb_name=mongodb_name,
-        s3_endpoint=s3_endpoint,
-        s3_bucket=s3_bucket,
-        sandbox=sandbox,
-        home=tmp_path,
-    )
-    for name, value in found.items():
-        monkeypatch.setenv(name, value)
-    return found
 
 
 @pytest.fixture

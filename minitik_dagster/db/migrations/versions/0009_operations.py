@@ -47,18 +47,29 @@ INDEXES = {
 }
 
 
+def _one_by_one(statements: list[str]) -> None:
+    """Run each in a transaction of its own, so that only one table is locked at a time.
+
+    A claim locks publications and then reads accounts: a migration that held both in another order
+    would deadlock with it. Each statement may be repeated, so an interrupted run can be resumed.
+    """
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = '10s'")
+        for statement in statements:
+            op.execute(statement)
+        op.execute("RESET lock_timeout")
+
+
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '10s'")
-    # Resumable: the indexes below are built outside of this transaction.
-    for table, name, kind in COLUMNS:
-        op.execute(f'ALTER TABLE {table} ADD COLUMN IF NOT EXISTS "{name}" {kind}')
-    op.execute(DRAINS)
+    columns = [
+        f'ALTER TABLE {table} ADD COLUMN IF NOT EXISTS "{name}" {kind}'
+        for table, name, kind in COLUMNS
+    ]
+    _one_by_one([*columns, DRAINS])
     build(INDEXES)
 
 
 def downgrade() -> None:
     drop(INDEXES)
-    op.execute("SET LOCAL lock_timeout = '10s'")
-    op.execute("DROP TABLE IF EXISTS drained_publications")
-    for table, name, _ in COLUMNS:
-        op.execute(f'ALTER TABLE {table} DROP COLUMN IF EXISTS "{name}"')
+    columns = [f'ALTER TABLE {table} DROP COLUMN IF EXISTS "{name}"' for table, name, _ in COLUMNS]
+    _one_by_one(["DROP TABLE IF EXISTS drained_publications", *columns])
