@@ -1,5 +1,7 @@
 """`/healthz`, `/readyz` and the platforms' breakers."""
 
+import asyncio
+
 import httpx
 import pytest
 import redis
@@ -7,7 +9,9 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from minitik_dagster.api.app import create_app
+from minitik_dagster.db.types import Platform
 from minitik_dagster.local.ports import free_port
+from minitik_dagster.resilience.limiter import Limiter
 from minitik_dagster.settings import Settings
 from tests.api.conftest import ADMIN_EMAIL
 from tests.api.scene import Person, Scene
@@ -122,3 +126,35 @@ def test_platform_health_is_unknown_while_redis_is_down(
         breakers = client.get("/api/platforms/circuit-breakers", headers=person.headers)
     assert {item["status"] for item in health} == {"unknown"}
     assert (breakers.status_code, breakers.json()["dependency"]) == (503, "redis")
+
+
+def test_call_budgets_are_shown_with_what_is_used_of_them(
+    api: httpx.Client, scene: Scene, person: Person, redis_url: str
+) -> None:
+    """As the limiter counts: of the whole app, and of each account of one's own; reading takes nothing."""
+    mine, other = scene.account(person, Platform.TIKTOK), scene.person()
+    theirs = scene.account(other, Platform.TIKTOK)
+
+    async def take() -> None:
+        limiter = Limiter(redis_url)
+        for account in (mine, mine, theirs):
+            await limiter.reserve(Platform.TIKTOK, account, "creator_info")
+        await limiter.reserve(Platform.YOUTUBE, mine, "session")
+        await limiter.aclose()
+
+    asyncio.run(take())
+    for _ in range(2):
+        told = api.get("/api/platforms/rate-limits", headers=person.headers).json()["rateLimits"]
+        found = {(one["name"], one["subject"]): one for one in told}
+        assert found["tiktok.creator_info", mine]["used"] == 2
+        assert found["tiktok.init", mine]["used"] == 0
+        uploads = found["youtube.uploads", "app"]
+        assert (uploads["used"], uploads["limit"], uploads["budget"]) == (1, 100, 50)
+        assert uploads["windowSeconds"] == 86_400
+        assert {subject for _, subject in found} == {"app", mine}
+
+
+def test_call_budgets_without_redis_have_no_use(whole: Settings, person: Person, dead: str) -> None:
+    with _client(whole.model_copy(update={"redis_url": SecretStr(f"redis://{dead}")})) as client:
+        answer = client.get("/api/platforms/rate-limits", headers=person.headers)
+    assert {one["used"] for one in answer.json()["rateLimits"]} == {None}

@@ -116,6 +116,7 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("GET", "/api/analytics/exports/{export_id}"): ANALYTICS,
     ("GET", "/api/platforms/health"): POSTS,
     ("GET", "/api/platforms/circuit-breakers"): POSTS,
+    ("GET", "/api/platforms/rate-limits"): POSTS,
     ("POST", "/api/platforms/circuit-breakers/{platform}/reset"): ADMIN,
     ("POST", "/api/auth/magic-link"): OPEN,
     ("POST", "/api/auth/verify"): OPEN,

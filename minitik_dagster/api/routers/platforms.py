@@ -1,18 +1,21 @@
-"""`/api/platforms`: the circuit breakers, as everyone sees them on Redis."""
+"""`/api/platforms`: circuit breakers and call budgets, as everyone sees them on Redis."""
 
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
+from minitik_dagster.accounts.directory import list_accounts
 from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
-from minitik_dagster.api.dependencies import SettingsDep
+from minitik_dagster.api.dependencies import SessionDep, SettingsDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.base import Instant, View
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import DependencyDownError
 from minitik_dagster.resilience.breaker import BreakerState, read_states, reset_breaker
+from minitik_dagster.resilience.limit_use import read_use
+from minitik_dagster.resilience.limits_table import budgets
 from minitik_dagster.settings import Settings
 
 router = APIRouter(prefix="/api/platforms", tags=["platforms"])
@@ -102,6 +105,38 @@ def list_circuit_breakers(_caller: Reader, settings: SettingsDep) -> BreakersVie
     """Read each platform's breaker."""
     states = read_states(_redis_url(settings))
     return BreakersView(circuit_breakers=[_view(state) for state in states])
+
+
+class RateLimitView(View):
+    """A call budget in its present window; `used` is null while Redis does not answer."""
+
+    name: str
+    platform: Platform
+    subject: str = Field(description="an account's id, or `app`: counted for the whole deployment")
+    window_seconds: int
+    limit: int = Field(description="the platform's figure, in units per window")
+    budget: int = Field(description="what is used of it here")
+    used: int | None
+    resets_at: Instant
+
+
+class RateLimitsView(View):
+    """The app's budgets, and those of each account of the caller's."""
+
+    rate_limits: list[RateLimitView]
+
+
+@router.get("/rate-limits", responses=problems())
+def list_rate_limits(caller: Reader, settings: SettingsDep, session: SessionDep) -> RateLimitsView:
+    """Read how much of the platforms' call limits is used."""
+    accounts = [
+        (facts.platform, facts.id) for facts in list_accounts(session, user_id=caller.user_id)
+    ]
+    url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    found = read_use(url, budgets(settings), accounts)
+    return RateLimitsView(
+        rate_limits=[RateLimitView.model_validate(use, from_attributes=True) for use in found]
+    )
 
 
 @router.post("/circuit-breakers/{platform}/reset", responses=problems())
