@@ -172,6 +172,8 @@ class PostgresServer(EmbeddedServer):
             "fsync": "on" if self._durable else "off",
             "synchronous_commit": "on" if self._durable else "off",
             "full_page_writes": "on" if self._durable else "off",
+            # Databases that live for one test gain nothing by it.
+            "autovacuum": "on" if self._durable else "off",
         }
         argv = [str(installation() / "bin" / "postgres"), "-D", str(self._data)]
         for key, value in options.items():
