@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import httpx
+import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -12,6 +13,8 @@ from minitik_dagster.accounts.oauth_flow import Pending, redirect_uri
 from minitik_dagster.db.types import AccountStatus, Platform
 from minitik_dagster.platforms.port import Identity, TokenSet
 from tests.accounts.scene import AccountScene, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def granted(scene: AccountScene, account_id: str) -> tuple[TokenSet, Identity]:

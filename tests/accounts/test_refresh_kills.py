@@ -17,6 +17,8 @@ from minitik_dagster.db.types import AccountStatus, Platform
 from tests.accounts.holding_proxy import HoldingProxy
 from tests.accounts.scene import AccountScene, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGKILL)

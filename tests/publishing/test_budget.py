@@ -12,6 +12,8 @@ from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.settings import Settings
 from tests.publishing.running import all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 TWO_DAYS = 2 * 86_400
 
 

@@ -17,6 +17,8 @@ from minitik_dagster.publishing.day_report import DayReport
 from tests.cli.running import Command
 from tests.publishing.running import Done, all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def minitik(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:

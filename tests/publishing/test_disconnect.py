@@ -31,6 +31,8 @@ from minitik_dagster.publishing.store import Store
 from tests.publishing.kill_harness import Dispatcher
 from tests.publishing.running import all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 TIKTOK, INSTAGRAM, YOUTUBE = Platform.TIKTOK, Platform.INSTAGRAM, Platform.YOUTUBE
 
 

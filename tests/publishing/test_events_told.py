@@ -27,6 +27,8 @@ from minitik_dagster.publishing import reviews
 from minitik_dagster.publishing.disconnect import disconnect
 from tests.publishing.running import all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 
 def _rows(bench: Workbench, sql: str) -> Sequence[dict[str, Any]]:
     with bench.engine.connect() as connection:

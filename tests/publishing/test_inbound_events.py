@@ -28,6 +28,8 @@ from tests.api.server import serving
 from tests.publishing.running import run_until
 from tests.tiktok_events import CLIENT_KEY, event_body
 
+pytestmark = pytest.mark.slow
+
 COMPLETE = "post.publish.complete"
 PUBLIC = "post.publish.publicly_available"
 GONE = "post.publish.no_longer_publicaly_available"

@@ -18,6 +18,8 @@ from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.settings import Settings
 from tests.publishing.running import all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 

@@ -21,6 +21,8 @@ from minitik_dagster.scheduling.instants import ZonedInstant
 from tests.publishing.kill_harness import Dispatcher
 from tests.publishing.running import all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 YOUTUBE = Platform.YOUTUBE
 
 

@@ -12,6 +12,8 @@ from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.resilience.breaker import breaker_keys
 from tests.publishing.running import all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 STATE, FAILURES, OPENED_AT, PROBE = breaker_keys(Platform.YOUTUBE)
 
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -13,6 +14,8 @@ from minitik_dagster.publishing.dead_letters import Selection
 from minitik_dagster.publishing.replay import replay
 from minitik_dagster.scheduling.progress import content_progress
 from tests.publishing.running import all_at, run_until
+
+pytestmark = pytest.mark.slow
 
 
 def test_partial_success_is_told_as_such_and_a_replay_sends_only_what_failed(

@@ -18,6 +18,8 @@ from minitik_dagster.publishing.pause_watch import PauseWatch
 from minitik_dagster.publishing.pauses import Scope
 from tests.publishing.running import all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 YOUTUBE, TIKTOK = Platform.YOUTUBE, Platform.TIKTOK
 
 

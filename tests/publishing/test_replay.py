@@ -20,7 +20,7 @@ from tests.publishing.kill_harness import COMMIT_OF
 from tests.publishing.running import all_at, run_until
 
 TIKTOK, INSTAGRAM, YOUTUBE = Platform.TIKTOK, Platform.INSTAGRAM, Platform.YOUTUBE
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 EVERYTHING = Selection(platform=YOUTUBE)
 # A documented refusal of the commit: final for the engine, whatever the platform did with the call.
 REFUSALS: Mapping[Platform, Mapping[str, Any]] = {

@@ -20,6 +20,8 @@ from minitik_dagster.settings import Settings
 from tests.publishing.running import all_at, run_until
 from tests.publishing.test_outbox import deletions, message_done, rows, wait_until
 
+pytestmark = pytest.mark.slow
+
 YOUTUBE = Platform.YOUTUBE
 
 

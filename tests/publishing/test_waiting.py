@@ -17,6 +17,8 @@ from minitik_dagster.platforms.youtube_outcomes import POLICY_VERSION as YOUTUBE
 from minitik_dagster.scheduling.progress import content_progress
 from tests.publishing.running import Done, all_at, run_until
 
+pytestmark = pytest.mark.slow
+
 _FIRST_CALL = {
     Platform.TIKTOK: "creator_info",
     Platform.INSTAGRAM: "publishing_limit",

@@ -22,6 +22,8 @@ from minitik_dagster.settings import Settings
 from tests.publishing.running import all_at, run_until
 from tests.scheduling.legacy import OldSystem, load
 
+pytestmark = pytest.mark.slow
+
 OLD_KEY = "cd" * 32
 
 

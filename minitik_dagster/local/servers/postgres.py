@@ -166,7 +166,6 @@ class PostgresServer(EmbeddedServer):
             "shared_buffers": "128MB",
             # On a small machine I/O workers cost more than they bring: five times slower copies.
             "io_method": "sync",
-            "file_copy_method": "clone",
             "timezone": self._time_zone,
             "log_timezone": "UTC",
             "fsync": "on" if self._durable else "off",
