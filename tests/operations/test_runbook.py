@@ -85,10 +85,9 @@ SEED = (
     "P2 Playbook (Platform Adapter Failure)",
     "Information to Gather",
 )
+pytestmark = pytest.mark.slow
 _REDIS_CLI = f"""#!{sys.executable}
 import sys, redis
-
-pytestmark = pytest.mark.slow
 _, option, url, *command = sys.argv
 assert option == "-u"
 answer = redis.Redis.from_url(url, decode_responses=True).execute_command(*command)

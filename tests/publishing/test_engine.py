@@ -238,11 +238,11 @@ def test_a_post_prepared_long_ahead_is_handed_back_and_still_goes_out_at_its_ins
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between preparation and the hold nobody has its lease; the same handles are committed."""
-    monkeypatch.setenv("MINITIK_HOLD_SECONDS", "2")
+    monkeypatch.setenv("MINITIK_HOLD_SECONDS", "5")
     workbench.settings = Settings()
     accounts = [(workbench.add_account(platform), platform) for platform in ALL]
     video = workbench.add_video(11_500_000)
-    due_at = workbench.now() + timedelta(seconds=18)
+    due_at = workbench.now() + timedelta(seconds=22)
     ids = workbench.schedule(video, accounts, due_at)
     handed_back = False
 

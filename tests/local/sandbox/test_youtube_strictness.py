@@ -4,6 +4,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 from httpx2 import Response
@@ -316,12 +317,18 @@ def test_a_thumbnail_is_a_jpeg_or_png(
     assert answer.status_code == expected
 
 
+def pacific_day(sandbox: SandboxProcess) -> str:
+    """The sandbox's present day where reports are counted."""
+    now = datetime.fromisoformat(instant(sandbox, 0))
+    return now.astimezone(ZoneInfo("America/Los_Angeles")).date().isoformat()
+
+
 def test_reports_leave_rows_out_when_there_is_nothing(
     sandbox: SandboxProcess, app: YouTubeApp
 ) -> None:
     """Columns in request order, dimensions first; days sum up to the counters."""
     url = sandbox.env["YOUTUBE_ANALYTICS_BASE_URL"] + "/v2/reports"
-    today = instant(sandbox, 0)[:10]
+    today = pacific_day(sandbox)
     query = {"ids": "channel==MINE", "startDate": today, "endDate": today,
              "metrics": "views,likes", "dimensions": "day"}  # fmt: skip
     empty = sandbox.http.get(url, params=query, headers=app.account.bearer).json()
@@ -330,7 +337,7 @@ def test_reports_leave_rows_out_when_there_is_nothing(
     app.update(video, privacyStatus="public")
     sandbox.advance(2 * 86_400)
     app.account = sandbox.account("youtube", platformAccountId=app.account.id)
-    query |= {"endDate": instant(sandbox, 0)[:10], "filters": f"video=={video}"}
+    query |= {"endDate": pacific_day(sandbox), "filters": f"video=={video}"}
     report = sandbox.http.get(url, params=query, headers=app.account.bearer).json()
     assert [column["name"] for column in report["columnHeaders"]] == ["day", "views", "likes"]
     assert len(report["rows"]) == 3
