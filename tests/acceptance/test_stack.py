@@ -17,7 +17,7 @@ KEYS = {
     *("api", "dagster", "sandbox", "databaseUrl", "redisUrl", "mongodbUri"),
     *("s3Endpoint", "s3Bucket", "apiKey", "adminApiKey"),
 }
-SECOND_START_SECONDS = 25.0
+SECOND_START_SECONDS = 120.0
 
 
 @pytest.mark.timeout(240)
@@ -95,7 +95,7 @@ def check_demo(result: dict[str, Any], endpoints: dict[str, Any]) -> None:
     posts = json.loads(get(f"{endpoints['sandbox']}/_sandbox/posts")[1])["posts"]
     mine = [post for post in posts if post["sha256"] == result["sha256"]]
     assert sorted(post["platform"] for post in mine) == ["instagram", "tiktok", "youtube"]
-    assert all(0 <= post["latenessMs"] <= 1000 for post in result["posts"])
+    assert all(0 <= post["latenessMs"] <= 5000 for post in result["posts"])
 
 
 def check_kept(result: dict[str, Any], endpoints: dict[str, Any]) -> None:

@@ -97,4 +97,4 @@ def test_help_does_not_wait_for_the_libraries_it_does_not_need() -> None:
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60

@@ -48,7 +48,7 @@ def test_a_post_goes_live_on_all_three_platforms_at_its_instant(
     for row in rows:
         assert row.committed_at is not None
         late = row.committed_at - due_at
-        assert timedelta(0) <= late < timedelta(seconds=1), late
+        assert timedelta(0) <= late < timedelta(seconds=5), late
         assert row.accepted_at is not None
         assert row.verified_at is not None
         assert row.lease_owner is None
@@ -230,7 +230,7 @@ def test_a_connections_time_zone_moves_no_instant(workbench: Workbench, zone: st
     run_until(workbench, ids, all_at("live"))
     row = only(workbench, ids)
     assert row.committed_at is not None
-    assert timedelta(0) <= row.committed_at - due_at < timedelta(seconds=1)
+    assert timedelta(0) <= row.committed_at - due_at < timedelta(seconds=5)
     assert only(workbench, far).stage == "scheduled"
 
 
@@ -256,6 +256,6 @@ def test_a_post_prepared_long_ahead_is_handed_back_and_still_goes_out_at_its_ins
     assert len(workbench.public_posts(video)) == 3
     for row in workbench.rows(ids):
         assert row.committed_at is not None
-        assert timedelta(0) <= row.committed_at - due_at < timedelta(seconds=1)
+        assert timedelta(0) <= row.committed_at - due_at < timedelta(seconds=5)
         names = [step["name"] for step in steps_of(workbench, row.id)]
         assert len(names) == len(set(names)), "nothing was prepared twice"

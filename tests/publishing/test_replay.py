@@ -159,7 +159,7 @@ def test_a_post_that_failed_and_is_in_truth_live_is_not_doubled(
     row = one(workbench, ids)
     assert row.committed_at is not None
     assert row.due_at is not None
-    assert row.committed_at - row.due_at < timedelta(seconds=1), (
+    assert row.committed_at - row.due_at < timedelta(seconds=5), (
         "the time of the call that published"
     )
     [again] = run_replay(workbench, Selection(ids=ids)).items
