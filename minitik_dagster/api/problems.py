@@ -240,8 +240,11 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
 
 def _methods_of(request: Request) -> list[str]:
     """Every method of a path: the router itself names those of the first route that fits alone."""
+    paths = request.app.openapi()["paths"]
+    if request.url.path in paths:
+        return sorted(method.upper() for method in paths[request.url.path])
     found: set[str] = set()
-    for template, operations in request.app.openapi()["paths"].items():
+    for template, operations in paths.items():
         if compile_path(template)[0].match(request.url.path):
             found |= {method.upper() for method in operations}
     return sorted(found)

@@ -19,17 +19,18 @@ from tests.api.server import serving
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 # Rules that no schema holds refuse with 400 (a cursor of another listing) and 422 (a tier's limit). Signing
-# out, and revoking the key that the requests are sent with, would end the test.
+# out, and revoking the key that the requests are sent with, would end the test; a stream never ends; what a
+# video is cannot be told in a schema (tests/api/test_direct_upload.py).
 CONFIG = """
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "3xx", "400", "401", "403", "404", "409", "422", "429"]
+expected-statuses = ["2xx", "3xx", "400", "401", "403", "404", "409", "412", "422", "429"]
 
 # Each row of a list has an answer of its own.
 [[operations]]
 include-operation-id = "schedule_bulk"
 checks.negative_data_rejection.enabled = false
 """
-EXCLUDED = ("sign_out", "revoke_key")
+EXCLUDED = ("sign_out", "revoke_key", "read_events", "upload_directly")
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def api(
         **secrets,
         "aws_endpoint_url_s3": s3_endpoint,
         "aws_s3_bucket": s3_bucket,
+        "minitik_api_requests_per_minute": 0,
         "mongodb_uri": SecretStr(mongodb_uri),
     }
     with serving(settings.model_copy(update=whole)) as client:
@@ -60,7 +62,8 @@ def test_no_request_is_answered_otherwise_than_documented(
 ) -> None:
     """Examples, boundary values, random and stateful requests of schemathesis; every check it has."""
     vault = Vault.from_settings(settings)
-    for platform in Platform:
+    # Instagram renews no token of this day: its refusal is an answer of the platform's, 502.
+    for platform in (Platform.TIKTOK, Platform.YOUTUBE):
         given = sandbox.create_account(platform.value.lower())
         scene.run(
             'UPDATE accounts SET "platformAccountId" = :identity, "accessToken" = :access, '
