@@ -52,6 +52,8 @@ test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point), g
 	  echo "test-slow: the tier browser needs Chromium: apt-get install chromium" >&2; exit 1; }
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { \
 	  echo "test-slow: the tier pooler needs PgBouncer: apt-get install pgbouncer" >&2; exit 1; }
+	@for program in curl openssl; do command -v $$program >/dev/null || { \
+	  echo "test-slow: the runbook's test needs $$program: apt-get install $$program" >&2; exit 1; }; done
 	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" -n $(SLOW_WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(STAMP) ## Ruff: format and rules
