@@ -64,7 +64,7 @@ class Tally:
 def fill(base: Ground, people: int, contents: int) -> None:
     """Make the people, an account each, and their contents."""
     bench = base.bench
-    account = bench.add_account(Platform.YOUTUBE)
+    account = bench.add_account(Platform.INSTAGRAM)
     content = bench.add_video(20_000).content_id
     given = {"people": people, "user": bench.user_id, "account": account, "content": content}
     with bench.engine.begin() as connection:

@@ -20,7 +20,7 @@ from minitik_dagster.settings import LimitName, Settings
 BUDGET_SHARE: Final = 0.5
 APP: Final = "app"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_PACIFIC: Final = ZoneInfo("America/Los_Angeles")
+PACIFIC: Final = ZoneInfo("America/Los_Angeles")
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -44,8 +44,8 @@ class CallLimit:
         if not self.pacific:
             number = int(epoch // self.seconds)
             return number, float((number + 1) * self.seconds)
-        today = datetime.fromtimestamp(epoch, UTC).astimezone(_PACIFIC).date()
-        midnight = datetime.combine(today + timedelta(days=1), time(), _PACIFIC)
+        today = datetime.fromtimestamp(epoch, UTC).astimezone(PACIFIC).date()
+        midnight = datetime.combine(today + timedelta(days=1), time(), PACIFIC)
         return (today - _EPOCH).days, midnight.timestamp()
 
     def key(self, account_id: str, epoch: float) -> str:

@@ -26,13 +26,20 @@ from minitik_dagster.scheduling.choices import check_shape, resolve_options
 from minitik_dagster.scheduling.discard_queries import DROP_HANDLES
 from minitik_dagster.scheduling.discards import Undone
 from minitik_dagster.scheduling.duplicates import duplicates
-from minitik_dagster.scheduling.foresight import HORIZON, SCHEDULE_SECONDS, Foresight, look_ahead
+from minitik_dagster.scheduling.foresight import (
+    HORIZON,
+    SCHEDULE_SECONDS,
+    Foresight,
+    count_uploads,
+    look_ahead,
+)
 from minitik_dagster.scheduling.instants import ZonedInstant, check_window
 from minitik_dagster.scheduling.jobs import find_job
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import LOCK_CONTENT, ROLL_UP_CONTENT, ROLL_UP_JOB
 from minitik_dagster.scheduling.rules import Examination, Target, database_now
 from minitik_dagster.scheduling.schedule import DEFAULT_MAX_LATENESS, notify_if_soon
+from minitik_dagster.scheduling.upload_day import upload_day
 from minitik_dagster.settings import Settings
 
 CHANGEABLE: Final = frozenset(
@@ -116,11 +123,15 @@ def foresee_change(
             if wanted.max_lateness is None and item.max_lateness is not None:
                 lateness = timedelta(seconds=item.max_lateness)
         due_at = wanted.when.at if wanted.when is not None else job.scheduled_at
+        new_day = upload_day(due_at) != upload_day(job.scheduled_at)
         session.expunge_all()
     soon = due_at - now <= HORIZON
-    return look_ahead(
+    seen = look_ahead(
         engine, settings, found, due_at, lateness, seconds=SCHEDULE_SECONDS, ask=soon, renew=True
     )
+    if new_day:
+        seen.refused += count_uploads(engine, settings, found, due_at)
+    return seen
 
 
 def cancel(session: Session, user_id: str | None, job_id: str) -> tuple[Undone, ...]:

@@ -46,6 +46,7 @@ from minitik_dagster.resilience.limiter import Limiter
 from minitik_dagster.resilience.limits_table import budgets
 from minitik_dagster.scheduling.quota import Usage, quota_problem, usage_of
 from minitik_dagster.scheduling.rules import Examination, Target, Wish, database_now, examine
+from minitik_dagster.scheduling.upload_day import day_problem
 from minitik_dagster.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -144,9 +145,23 @@ def foresee(
     if found.errors:
         return Foresight()
     soon = due_at - now <= HORIZON
-    return look_ahead(
+    seen = look_ahead(
         engine, settings, found, due_at, max_lateness, seconds=seconds, ask=soon, renew=True
     )
+    seen.refused += count_uploads(engine, settings, found, due_at)
+    return seen
+
+
+def count_uploads(
+    engine: Engine, settings: Settings, found: Examination, due_at: datetime
+) -> list[FieldProblem]:
+    """Say so when the targets' YouTube uploads do not fit into the day that they are new in."""
+    wanted = sum(one.account.platform is Platform.YOUTUBE for one in found.targets)
+    if not wanted:
+        return []
+    with Session(engine) as session, session.begin():
+        full = day_problem(session, budgets(settings)["youtube.uploads"], due_at, wanted)
+    return [full] if full else []
 
 
 def _named(account: Account) -> str:

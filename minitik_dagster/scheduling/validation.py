@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from minitik_dagster.errors import InvalidInputError
-from minitik_dagster.scheduling.foresight import VALIDATE_SECONDS, look_ahead
+from minitik_dagster.scheduling.foresight import VALIDATE_SECONDS, count_uploads, look_ahead
 from minitik_dagster.scheduling.instants import Disambiguation, check_window, resolve
 from minitik_dagster.scheduling.rules import (
     Examination,
@@ -47,6 +47,7 @@ def validate(
         at, found = _examined(session, wish, now, scheduled_at, zone, disambiguation)
         session.expunge_all()
     seen = look_ahead(engine, settings, found, at or now, max_lateness, seconds=VALIDATE_SECONDS)
+    seen.refused += count_uploads(engine, settings, found, at or now)
     seen.add_to(found)
     return Checked(found, at)
 

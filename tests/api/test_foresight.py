@@ -389,3 +389,44 @@ def test_a_change_that_makes_a_post_a_duplicate_is_refused_without_allow_duplica
     assert allowed.status_code == 200, allowed.text
     moved = api.patch(path, headers=person.headers, json={"scheduledAt": soon(49)})
     assert moved.status_code == 200, moved.text
+
+
+def test_a_day_whose_youtube_uploads_are_taken_is_refused_before_it_makes_posts_late(
+    settings: Settings, scene: Scene, person: Person, tomorrow: str
+) -> None:
+    """The budget is the whole app's: somebody else's post takes of it, another day is free."""
+    other = scene.person()
+
+    def body(owner: Person, at: str) -> dict[str, Any]:
+        account = scene.account(owner, Platform.YOUTUBE)
+        return {
+            "contentId": scene.content(owner),
+            "accountIds": [account],
+            "scheduledAt": at,
+            "timezone": "UTC",
+        }
+
+    one_a_day = settings.model_copy(update={"minitik_limits": {"youtube.uploads": 1}})
+    later = (datetime.fromisoformat(tomorrow) + timedelta(days=3)).isoformat()
+    with serving(one_a_day) as api:
+        made = api.post("/api/scheduling", headers=other.headers, json=body(other, later))
+        assert made.status_code == 201, made.text
+        full = api.post("/api/scheduling", headers=person.headers, json=body(person, later))
+        assert full.status_code == 422, full.text
+        assert full.json()["errors"][0]["field"] == "scheduledAt"
+        assert "1 of the 1 YouTube uploads" in full.json()["detail"]
+        free = (datetime.fromisoformat(tomorrow) + timedelta(days=6)).isoformat()
+        granted = api.post("/api/scheduling", headers=person.headers, json=body(person, free))
+        assert granted.status_code == 201, granted.text
+        # Moving within the full day takes nothing new of it; moving into it does.
+        path = f"/api/scheduling/{made.json()['scheduledJobId']}"
+        moved = (datetime.fromisoformat(later) + timedelta(seconds=1)).isoformat()
+        same = api.patch(path, headers=other.headers, json={"scheduledAt": moved})
+        assert same.status_code == 200, same.text
+        path = f"/api/scheduling/{granted.json()['scheduledJobId']}"
+        into = api.patch(path, headers=person.headers, json={"scheduledAt": later})
+        assert into.status_code == 422, into.text
+        checked = api.post(
+            "/api/publishing/validate", headers=person.headers, json=body(person, later)
+        ).json()
+        assert any("YouTube uploads" in one["message"] for one in checked["errors"])
