@@ -56,17 +56,25 @@ def _signal(pgid: int, number: int) -> None:
 
 
 def end_groups(groups: dict[int, int], grace_seconds: float = GRACE_SECONDS) -> None:
-    """Ask every group to stop with its own signal, then kill what is left after the grace."""
+    """Ask every group to stop with its own signal, kill what is left after the grace, see it gone."""
     for pgid, number in groups.items():
         _signal(pgid, number)
-    deadline = time.monotonic() + grace_seconds
-    left = set(groups)
+    left = _left_after(set(groups), grace_seconds)
+    for pgid in left:
+        _signal(pgid, signal.SIGKILL)
+    # The kernel ends them in its own time: who returns from here may count on there being none.
+    _left_after(left, GRACE_SECONDS)
+
+
+def _left_after(groups: set[int], seconds: float) -> set[int]:
+    """Wait until all groups have ended, `seconds` at most; return those that have not."""
+    deadline = time.monotonic() + seconds
+    left = groups
     while left and time.monotonic() < deadline:
         left = {pgid for pgid in left if group_lives(pgid)}
         if left:
             time.sleep(_POLL_SECONDS)
-    for pgid in left:
-        _signal(pgid, signal.SIGKILL)
+    return left
 
 
 def main() -> None:
