@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from sensor import fill
 from servers import Ground, ground, machine
 from sqlalchemy import text
 
@@ -40,6 +41,7 @@ def main() -> None:
     modes = ["spread", "instant"] if options.mode == "both" else [options.mode]
     results = []
     with ground(MINITIK_LIMITS=json.dumps(RAISED_BUDGETS)) as place:
+        fill(place, 0, options.backlog)
         place.bench.sandbox.set_limits(**RAISED)
         # One dispatcher for all modes, as in production: it is warm after its first posts.
         dispatcher = place.dispatcher()
@@ -67,6 +69,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=300_000, help="bytes of each file")
     parser.add_argument(
         "--every", type=float, default=0.2, help="seconds between posts of mode spread"
+    )
+    parser.add_argument(
+        "--backlog", type=int, default=0, help="jobs that are pending beside, in the coming 30 days"
     )
     parser.add_argument("--lead", type=float, help="seconds from scheduling to the first instant")
     parser.add_argument("--json", action="store_true")
