@@ -77,7 +77,7 @@ def measure(base: Ground, ticks: int) -> dict[str, Any]:
         found["due query"] = timed(lambda: waiting(connection, lease=lease), ticks)
         found["claim"] = timed(lambda: _claim(connection), ticks)
         found["next wake"] = timed(
-            lambda: connection.execute(text(queries.NEXT_WAKE), {"since": None, "full": []}).all(),
+            lambda: connection.execute(text(queries.NEXT_WAKE), {"since": None}).all(),
             ticks,
         )
     with DagsterInstance.ephemeral() as instance:

@@ -212,10 +212,12 @@ class Dispatcher:
 
     async def _sleep(self, *, claims_made: bool) -> None:
         pause = _SOON if claims_made else self.policy.poll
-        if not claims_made:
+        # Where a platform is full its waiting rows would be the next wake again and again: the end of a
+        # task wakes, or the poll.
+        if not claims_made and not self._full():
             with contextlib.suppress(DBAPIError):
                 since = to_db(self._since) if self._since else None
-                rows = await self.store.rows(queries.NEXT_WAKE, since=since, full=self._full())
+                rows = await self.store.rows(queries.NEXT_WAKE, since=since)
                 wake = rows[0]["wake"] if rows else None
                 if wake is not None:
                     seconds = (wake - to_db(self.clock.now())).total_seconds()

@@ -335,7 +335,6 @@ WHERE "accountId" = :account_id AND "publicationId" <> :id
 NEXT_WAKE = f"""
 SELECT min({_WAKE}) AS wake FROM publications p
 WHERE {_CLAIMABLE} AND {_SINCE} AND p."leaseOwner" IS NULL AND NOT {HELD_BACK}
-  AND {_ROOM}
 """
 
 # The sensor's question: is any wake reached (or about to be) that no live dispatcher will take?

@@ -73,9 +73,7 @@ def test_a_look_begins_where_it_is_told(workbench: Workbench) -> None:
     def claimed(since: datetime | None) -> list[str]:
         bound = to_db(since) if since else None
         with workbench.engine.connect() as connection:
-            wake = connection.execute(
-                text(queries.NEXT_WAKE), {"since": bound, "full": []}
-            ).scalar_one()
+            wake = connection.execute(text(queries.NEXT_WAKE), {"since": bound}).scalar_one()
             assert (wake == to_db(now)) == (since is not None)
             rows = connection.execute(
                 text(queries.CLAIM),
