@@ -10,6 +10,7 @@ Exits 1 when an answer was not the one expected.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import secrets
@@ -19,10 +20,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import psutil
 from servers import Ground, ground, load, machine
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from wire_client import WireClient
 
 from minitik_dagster.accounts.api_keys import create_key
 from minitik_dagster.db.types import Platform
@@ -38,6 +40,7 @@ _ACCOUNTS = """INSERT INTO accounts SELECT (jsonb_populate_record(a, jsonb_build
     FROM accounts a, generate_series(0, CAST(:people AS int) - 1) AS n WHERE a.id = :account"""
 _CONTENTS = """INSERT INTO contents SELECT (jsonb_populate_record(c, jsonb_build_object(
     'id', 'c' || n, 'userId', 'u' || n % CAST(:people AS int), 'title', 'Clip number ' || n,
+    'thumbnailPath', 'thumbnails/c' || n || '.jpg',
     'createdAt', c."createdAt" - n * interval '1 second',
     'updatedAt', c."createdAt" - n * interval '1 second'))).*
     FROM contents c, generate_series(CAST(:first AS int), CAST(:last AS int)) AS n
@@ -90,7 +93,7 @@ def keys_of(base: Ground, people: int) -> list[str]:
 class Load:
     """Sends the requests and notes the answers."""
 
-    def __init__(self, client: httpx.AsyncClient, keys: list[str], contents: int) -> None:
+    def __init__(self, client: WireClient, keys: list[str], contents: int) -> None:
         self.client = client
         self.keys = keys
         self.contents = contents
@@ -112,17 +115,15 @@ class Load:
     async def _one(self, kind: str, at: float) -> None:
         method, path, body, expected = self._request(kind)
         number = int(path.rpartition("#")[2])
-        headers = {"Authorization": f"Bearer {self.keys[number % len(self.keys)]}"}
+        key = f"Bearer {self.keys[number % len(self.keys)]}"
         try:
-            answer = await self.client.request(
-                method, path.rpartition("#")[0], json=body, headers=headers
-            )
-        except httpx.HTTPError as error:
+            status, answer = await self.client.request(method, path.rpartition("#")[0], body, key)
+        except OSError as error:
             self.tally.wrong[f"{kind}: {type(error).__name__}"] += 1
             return
         self.tally.millis.setdefault(kind, []).append((time.perf_counter() - at) * 1000)
-        if answer.status_code != expected:
-            self.tally.wrong[f"{kind}: {answer.status_code} {answer.text[:200]}"] += 1
+        if status != expected:
+            self.tally.wrong[f"{kind}: {status} {answer[:200].decode()}"] += 1
 
     def _request(self, kind: str) -> tuple[str, str, dict[str, Any] | None, int]:
         """Method, path and (after #) whose it is, body, and the status that is right."""
@@ -164,15 +165,39 @@ def quantiles(millis: list[float]) -> dict[str, float]:
     }
 
 
-async def measure(url: str, keys: list[str], options: argparse.Namespace) -> Tally:
-    """Warm up for five seconds, then measure."""
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
-    async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
-        sender = Load(client, keys, options.contents)
-        await sender.run(options.rate / 2, 5)
-        sender.tally = Tally()
-        await sender.run(options.rate, options.seconds)
-        return sender.tally
+def cpu_seconds(api_pid: int) -> dict[str, float]:
+    """Processor time so far, in seconds: of the API and its children, of PostgreSQL, of this client."""
+    own = psutil.Process(api_pid)
+    groups = {
+        "api": [own, *own.children(recursive=True)],
+        "postgresql": [one for one in psutil.process_iter(["name"]) if one.name() == "postgres"],
+        "client": [psutil.Process()],
+    }
+    spent = dict.fromkeys(groups, 0.0)
+    for name, processes in groups.items():
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                spent[name] += times.user + times.system
+    return spent
+
+
+async def measure(
+    port: int, keys: list[str], options: argparse.Namespace, api_pid: int
+) -> tuple[Tally, dict[str, float]]:
+    """Warm up for five seconds, then measure; also milliseconds of processor time per request."""
+    client = WireClient(port)
+    sender = Load(client, keys, options.contents)
+    await sender.run(options.rate / 2, 5)
+    sender.tally = Tally()
+    before = cpu_seconds(api_pid)
+    await sender.run(options.rate, options.seconds)
+    after = cpu_seconds(api_pid)
+    client.close()
+    requests = options.rate * options.seconds
+    return sender.tally, {
+        name: round((after[name] - before[name]) * 1000 / requests, 2) for name in before
+    }
 
 
 def main() -> None:
@@ -182,6 +207,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--contents", type=int, default=1_000_000)
     parser.add_argument("--people", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=1, help="processes of the API")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     port = free_port()
@@ -193,22 +219,35 @@ def main() -> None:
         api = base.program(
             "api", "uvicorn", "minitik_dagster.api.app:create_app", "--factory",
             *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--no-proxy-headers"),
+            *("--workers", str(options.workers)),
         )  # fmt: skip
         api.start()
         try:
             api.wait_until(lambda: answers_ok(port, "/readyz"), timeout_seconds=60)
-            tally = asyncio.run(measure(url, keys, options))
+            assert api.pid is not None
+            tally, cpu = asyncio.run(measure(port, keys, options, api.pid))
         finally:
             api.stop()
     together = [one for values in tally.millis.values() for one in values]
     found = {kind: quantiles(values) for kind, values in sorted(tally.millis.items())}
     found["all"] = quantiles(together)
     if options.json:
-        print(json.dumps({"machine": before, "load_after": load(), **found, "wrong": tally.wrong}))
+        print(
+            json.dumps(
+                {
+                    "machine": before,
+                    "load_after": load(),
+                    **found,
+                    "cpu_ms": cpu,
+                    "wrong": tally.wrong,
+                }
+            )
+        )
     else:
         print(f"machine {before}; load after {load()}")
         for kind, figures in found.items():
             print(f"  {kind:14} " + "  ".join(f"{name} {value}" for name, value in figures.items()))
+        print(f"  processor time per request, ms: {cpu}")
         print(f"  wrong answers: {dict(tally.wrong) or 'none'}")
     raise SystemExit(1 if tally.wrong else 0)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts.scopes import OLD_SCOPES, SCOPES, USER_SCOPES, expanded
@@ -180,7 +180,7 @@ _TOUCH = text(
 )
 
 
-def owner_of(session: Session, key: str) -> KeyOwner | None:
+def owner_of(session: Session | Connection, key: str) -> KeyOwner | None:
     """Return whose key this is; None for an unknown, revoked or expired one.
 
     Notes the use, at most once a minute: a busy key must not write at each request.

@@ -5,7 +5,7 @@ session or by a key with scope `admin` (contracts.md, HTTP, Auth). A session's r
 something must come from our own pages: their Origin is that of NEXTAUTH_URL.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Final
@@ -20,6 +20,7 @@ from minitik_dagster.accounts.sessions import SignedIn, signed_in
 from minitik_dagster.api.browser import COOKIE, SAFE_METHODS, cookie_name, is_own_origin
 from minitik_dagster.api.dependencies import EngineDep, SettingsDep, StateDep
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.db.engine import reading
 from minitik_dagster.errors import MinitikError, TooManyAttemptsError
 from minitik_dagster.settings import Settings
 
@@ -92,10 +93,10 @@ def _present(
     settings: SettingsDep,
     state: StateDep,
 ) -> Caller | None:
-    # A transaction of its own, ended at once: an endpoint that waits on S3 holds no connection.
+    # Its own connection, given back at once: an endpoint that waits on S3 holds no connection.
     if credentials is not None:
-        with Session(engine) as session, session.begin():
-            owner = owner_of(session, credentials.credentials)
+        with reading(engine).begin() as connection:
+            owner = owner_of(connection, credentials.credentials)
         if owner is None:
             raise CredentialsError(
                 "the API key is unknown, expired or revoked; make one with: minitik keys create"
@@ -137,17 +138,17 @@ def require_own_origin(request: Request, settings: Settings) -> None:
         )
 
 
-def caller(present: Annotated[Caller | None, Depends(_present)]) -> Caller:
+async def caller(present: Annotated[Caller | None, Depends(_present)]) -> Caller:
     """Return the caller; CredentialsError (401) without valid credentials."""
     if present is None:
         raise CredentialsError(_HOW)
     return present
 
 
-def require_scope(scope: str, *others: str) -> Callable[[Caller], Caller]:
+def require_scope(scope: str, *others: str) -> Callable[[Caller], Awaitable[Caller]]:
     """Return a dependency that gives the caller if it has the scope, or one of the others, else 403."""
 
-    def check(present: Annotated[Caller, Depends(caller)]) -> Caller:
+    async def check(present: Annotated[Caller, Depends(caller)]) -> Caller:
         if not present.may(scope, *others):
             raise ForbiddenError(
                 f"the API key lacks the scope {scope}; make one with: "
@@ -158,7 +159,7 @@ def require_scope(scope: str, *others: str) -> Callable[[Caller], Caller]:
     return check
 
 
-def require_admin(present: Annotated[Caller, Depends(caller)]) -> Caller:
+async def require_admin(present: Annotated[Caller, Depends(caller)]) -> Caller:
     """Return the caller if it is an admin, else 403."""
     if not present.is_admin:
         raise ForbiddenError(

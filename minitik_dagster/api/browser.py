@@ -108,7 +108,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-def client(request: Request, settings: SettingsDep) -> str:
+async def client(request: Request, settings: SettingsDep) -> str:
     """Return the client's address, believing X-Forwarded-For behind TRUSTED_PROXIES only."""
     peer = request.client.host if request.client else ""
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))

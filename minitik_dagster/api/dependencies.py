@@ -1,18 +1,25 @@
-"""What endpoints ask for: settings, a session, the object store. Made at first use, per application."""
+"""What endpoints ask for: settings, a session, the object store. Made at first use, per application.
 
-from collections.abc import Iterator
+What waits for nothing is a coroutine function: FastAPI sends every other dependency to a thread of its
+own, and each such hop waits for the interpreter's lock (FastAPI docs, "Concurrency and async / await").
+"""
+
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Final
 
+import anyio
+from anyio import to_thread
 from fastapi import Depends, Request
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.db.engine import reading
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.settings import Settings
 
 
-def get_state(request: Request) -> ApiState:
+async def get_state(request: Request) -> ApiState:
     """Return what the application's lifespan owns."""
     state = request.app.state.minitik
     assert isinstance(state, ApiState)
@@ -22,29 +29,54 @@ def get_state(request: Request) -> ApiState:
 StateDep = Annotated[ApiState, Depends(get_state)]
 
 
-def get_settings(state: StateDep) -> Settings:
+async def get_settings(state: StateDep) -> Settings:
     """Return the application's settings."""
     return state.settings
 
 
-def get_engine(state: StateDep) -> Engine:
+async def get_engine(state: StateDep) -> Engine:
     """Return the engine; nothing has connected before its first use."""
     return state.engine
 
 
-def get_object_store(state: StateDep) -> ObjectStore:
+async def get_object_store(state: StateDep) -> ObjectStore:
     """Return the bucket; DependencyDownError('s3') where none is configured."""
     return state.object_store
 
 
-def session(engine: Annotated[Engine, Depends(get_engine)]) -> Iterator[Session]:
+async def session(engine: Annotated[Engine, Depends(get_engine)]) -> AsyncIterator[Session]:
     """Yield a session of one transaction: committed when the endpoint returned, else rolled back.
 
     Its scope is the endpoint function, so the commit stands before a byte of the answer is sent: a
-    201 is never told of a row that is not there.
+    201 is never told of a row that is not there. It connects at its first statement, in the
+    endpoint's thread.
     """
-    with sessionmaker(engine, expire_on_commit=False).begin() as open_session:
-        yield open_session
+    opened = Session(engine, expire_on_commit=False)
+    try:
+        yield opened
+        if opened.in_transaction():
+            await _whole(opened.commit)
+    finally:
+        if opened.in_transaction():
+            await _whole(opened.rollback)
+
+
+async def reading_session(
+    engine: Annotated[Engine, Depends(get_engine)],
+) -> AsyncIterator[Session]:
+    """Yield a session that reads: no transaction, and nothing that it would write is kept."""
+    opened = Session(reading(engine), expire_on_commit=False, autoflush=False)
+    try:
+        yield opened
+    finally:
+        if opened.in_transaction():
+            await _whole(opened.close)
+
+
+async def _whole(step: Callable[[], None]) -> None:
+    """Take the step in a thread, to its end even where the request is cancelled meanwhile."""
+    with anyio.CancelScope(shield=True):
+        await to_thread.run_sync(step)
 
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]
@@ -57,4 +89,7 @@ StoreDep = Annotated[ObjectStore, Depends(get_object_store)]
 TRANSACTIONS_AT_ONCE: Final = 20
 SessionDep = Annotated[
     Session, Depends(session, scope="function", max_concurrency=TRANSACTIONS_AT_ONCE)
+]
+ReadingDep = Annotated[
+    Session, Depends(reading_session, scope="function", max_concurrency=TRANSACTIONS_AT_ONCE)
 ]

@@ -111,7 +111,7 @@ def _hash(body: BaseModel) -> str:
     return hashlib.sha256(body.model_dump_json().encode()).hexdigest()
 
 
-def once(
+async def once(
     request: Request,
     response: Response,
     caller: CallerDep,

@@ -13,8 +13,9 @@ from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.resilience.request_rate import RequestRate
 from minitik_dagster.settings import Settings
 
-# Endpoints run on Starlette's 40 threads; each holds one connection for one short transaction.
-_POOL_SIZE, _POOL_OVERFLOW = 10, 20
+# At most 20 transactions of endpoints (dependencies.py), and who is calling. Kept once opened: what goes
+# beyond a pool's size is closed after each use, and a new connection costs more than a request.
+_POOL_SIZE, _POOL_OVERFLOW = 30, 0
 _COMPLETIONS_AT_ONCE = 4
 
 

@@ -4,19 +4,21 @@ Every failure of the store becomes `DependencyDownError('s3', …)`, except the 
 act on, which have classes of their own below. No error text carries a presigned URL or a key.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from minitik_dagster.errors import ConfigurationError, DependencyDownError
+from minitik_dagster.media.store_client import client_config
 from minitik_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,23 +61,6 @@ class StoredObject:
     content_type: str
 
 
-def _client_config(*, path_addressing: bool) -> Config:
-    return Config(
-        signature_version="s3v4",
-        # Not "auto": that signs for the global host, which redirects a young bucket of another
-        # region to its own one, and no signature survives that.
-        s3={"addressing_style": "path" if path_addressing else "virtual"},
-        connect_timeout=5,
-        read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": 3},
-        max_pool_connections=32,
-        # Newer SDKs add checksums of their own to every call: to a presigned part as a parameter
-        # that the sender would have to match, and not every S3 speaks them.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-
-
 class ObjectStore:
     """One bucket of an S3 server. Nothing connects, and no client is built, before the first use.
 
@@ -104,6 +89,7 @@ class ObjectStore:
         self._lock = Lock()
         self._clients: dict[str | None, S3Client] = {}
         self._session: boto3.Session | None = None
+        self._shown = lru_cache(20_000)(lambda key, _quarter: self.presign_get(key))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -158,7 +144,7 @@ class ObjectStore:
             region_name=self.region,
             endpoint_url=endpoint_url,
             # TLS knows no names with further dots in front of Amazon's.
-            config=_client_config(path_addressing=endpoint_url is not None or "." in self.bucket),
+            config=client_config(path_addressing=endpoint_url is not None or "." in self.bucket),
             **keys,
         )
 
@@ -326,6 +312,12 @@ class ObjectStore:
     def presign_get(self, key: str, lifetime: timedelta = PRESIGNED_LIFETIME) -> str:
         """Sign a GET of the object for our own use; a credential, never stored."""
         return self._presign_get(self.client, key, lifetime)
+
+    def presign_shown(self, key: str) -> str:
+        """Sign a GET for a page asked for again and again; it holds for 45 minutes at least."""
+        # Credentials that end themselves may do so before a URL that was kept.
+        quarter = int(time.time() // 900) if self._credentials_life() is None else time.time_ns()
+        return self._shown(key, quarter)
 
     def presign_fetch(self, key: str, lifetime: timedelta) -> str:
         """Sign a GET for a platform to fetch, on the public host where one is set."""

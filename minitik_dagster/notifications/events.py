@@ -27,21 +27,23 @@ WEBHOOK_TYPES: Final = (
 )
 STREAM_TYPES: Final = (PUBLICATION_CHANGED, *WEBHOOK_TYPES)
 _HANDFUL: Final = 5_000
+_TELL_CHANGES: Final = text(queries.TELL_CHANGES)
+_WAKE: Final = text(queries.WAKE)
 
 
 def tell(session: Session, user_id: str, kind: str, **data: Any) -> None:
     """Write one event in the caller's transaction; `data` is what programs are told."""
     values = {"user_id": user_id, "type": kind, "data": json.dumps(data)}
     session.execute(text(queries.TELL), values)
-    session.execute(text(queries.WAKE))
+    session.execute(_WAKE)
 
 
 def tell_changes(session: Session | Connection, publication_ids: Iterable[str]) -> None:
     """Write where these publications stand now, in the caller's transaction (flushed before)."""
     ids = sorted(publication_ids)
     if ids:
-        session.execute(text(queries.TELL_CHANGES), {"ids": ids})
-        session.execute(text(queries.WAKE))
+        session.execute(_TELL_CHANGES, {"ids": ids})
+        session.execute(_WAKE)
 
 
 def tell_published(connection: Connection, publication_id: str) -> None:

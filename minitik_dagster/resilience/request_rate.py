@@ -75,7 +75,7 @@ class RequestRate:
         if self._redis is None or self._now() < self._down_until:
             return None
         try:
-            with self._redis.pipeline(transaction=True) as pipeline:
+            with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.incr(key)
                 pipeline.expire(key, 2 * WINDOW_SECONDS)
                 used = int(pipeline.execute()[0])

@@ -18,6 +18,7 @@ from minitik_dagster.media.facts import MediaFacts
 from minitik_dagster.scheduling.duplicate_queries import FIND
 
 WINDOW_HOURS: Final = 72
+_FIND: Final = text(FIND)
 
 
 def duplicates(
@@ -38,7 +39,7 @@ def duplicates(
     """
     facts = MediaFacts.from_metadata(content.details)
     rows = session.execute(
-        text(FIND),
+        _FIND,
         {
             "content_id": content.id,
             "account_ids": list(account_ids),

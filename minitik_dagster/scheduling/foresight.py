@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -23,7 +23,7 @@ from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_async_engine
 from minitik_dagster.db.migrate import require_world
 from minitik_dagster.db.models import Account, Content
-from minitik_dagster.db.types import AccountStatus, Platform
+from minitik_dagster.db.types import AccountStatus, Platform, from_db
 from minitik_dagster.errors import (
     AuthExpiredError,
     FieldProblem,
@@ -45,7 +45,7 @@ from minitik_dagster.platforms.registry import PlatformClients
 from minitik_dagster.resilience.limiter import Limiter
 from minitik_dagster.resilience.limits_table import budgets
 from minitik_dagster.scheduling.quota import Usage, quota_problem, usage_of
-from minitik_dagster.scheduling.rules import Examination, Target, Wish, database_now, examine
+from minitik_dagster.scheduling.rules import MAX_ACCOUNTS, Examination, Target, Wish, examine, is_id
 from minitik_dagster.scheduling.upload_day import day_problem
 from minitik_dagster.settings import Settings
 
@@ -60,6 +60,14 @@ NOW_SECONDS: Final = 0.8
 _AT_ONCE: Final = 8
 _LATER: Final = "nothing to do: it is asked again before the post is sent"
 _ASKED: Final = frozenset({Platform.TIKTOK, Platform.INSTAGRAM})
+_WHAT_TO_ASK: Final = text(
+    """
+    SELECT statement_timestamp() AT TIME ZONE 'UTC' AS now, EXISTS (
+        SELECT FROM accounts
+        WHERE id = ANY(:ids) AND "userId" = :user_id AND platform = 'YOUTUBE'
+    ) AS uploads
+    """
+)
 _PICTURES: Final = (("coverUrl", INSTAGRAM_COVER), ("thumbnailUrl", YOUTUBE_THUMBNAIL))
 
 
@@ -139,17 +147,29 @@ def foresee(
     Platforms are asked where it is due within HORIZON. Empty where the rules refuse the wish anyway.
     """
     with Session(engine, expire_on_commit=False) as session, session.begin():
-        now = database_now(session)
+        ids = [item for item in wish.account_ids[:MAX_ACCOUNTS] if is_id(item)]
+        asked = {"user_id": wish.user_id, "ids": ids}
+        now, uploads = session.execute(_WHAT_TO_ASK, asked).one()
+        soon = due_at - from_db(now) <= HORIZON
+        if not (soon or uploads or _names_pictures(wish.options)):
+            # Most posts: the rules are applied once, in the transaction that schedules.
+            return Foresight()
         found = examine(session, wish, due_at)
         session.expunge_all()
     if found.errors:
         return Foresight()
-    soon = due_at - now <= HORIZON
     seen = look_ahead(
         engine, settings, found, due_at, max_lateness, seconds=seconds, ask=soon, renew=True
     )
     seen.refused += count_uploads(engine, settings, found, due_at)
     return seen
+
+
+def _names_pictures(options: Mapping[str, Any]) -> bool:
+    """Whether a picture of somebody's web server stands anywhere in the options."""
+    return any(options.get(name) for name, _ in _PICTURES) or any(
+        _names_pictures(part) for part in options.values() if isinstance(part, Mapping)
+    )
 
 
 def count_uploads(

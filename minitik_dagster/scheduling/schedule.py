@@ -23,9 +23,11 @@ from minitik_dagster.scheduling.rules import Examination, Target, Wish, database
 DEFAULT_MAX_LATENESS: Final = timedelta(hours=6)
 # A dispatcher asleep is woken only for what it could have to begin soon; the sensor finds the rest.
 _NOTIFY_WITHIN: Final = timedelta(minutes=30)
+_LOCK_USER: Final = text("SELECT 1 FROM users WHERE id = :user_id FOR NO KEY UPDATE")
 _LOCK_CONTENTS: Final = text(
     'SELECT 1 FROM contents WHERE id = ANY(:ids) AND "userId" = :user_id ORDER BY id FOR UPDATE'
 )
+_ROLL_UP: Final = text(ROLL_UP_CONTENT)
 _MAX_ATTEMPTS: Final = 3  # the old system's column; the engine's own policy decides
 
 
@@ -53,8 +55,10 @@ def schedule(
     Raises InvalidInputError (also for a past instant), ReferenceNotFoundError or RuleRefusedError;
     then nothing was written. The caller's transaction commits it.
     """
-    check_window(when, database_now(session))
-    return _create(session, wish, when, priority, max_lateness, foresight)
+    queue_up(session, wish.user_id, (wish.content_id,))
+    now = database_now(session)
+    check_window(when, now)
+    return _create(session, wish, when, now, priority, max_lateness, foresight)
 
 
 def publish_now(
@@ -66,24 +70,24 @@ def publish_now(
     foresight: Foresight | None = None,
 ) -> Scheduled:
     """Schedule a wish at PostgreSQL's present instant. Raises as `schedule`."""
-    when = ZonedInstant(database_now(session), "UTC")
-    return _create(session, wish, when, priority, max_lateness, foresight)
+    queue_up(session, wish.user_id, (wish.content_id,))
+    now = database_now(session)
+    return _create(session, wish, ZonedInstant(now, "UTC"), now, priority, max_lateness, foresight)
 
 
 def _create(
     session: Session,
     wish: Wish,
     when: ZonedInstant,
+    now: datetime,
     priority: JobPriority,
     max_lateness: timedelta,
     foresight: Foresight | None,
 ) -> Scheduled:
-    queue_up(session, wish.user_id, (wish.content_id,))
     examination = examine(session, wish, when.at)
     if foresight is not None:
         foresight.add_to(examination)
     content = examination.require()
-    now = database_now(session)
     job = ScheduledJob(
         id=new_id(),
         content_id=content.id,
@@ -112,7 +116,7 @@ def _create(
     content.scheduled_at = when.at
     content.updated_at = now
     session.flush()
-    session.execute(text(ROLL_UP_CONTENT), {"content_id": content.id})
+    session.execute(_ROLL_UP, {"content_id": content.id})
     tell_changes(session, [item.id for item in publications])
     notify_if_soon(session, when.at, now)
     return Scheduled(job, publications, when, tuple(examination.warnings))
@@ -125,7 +129,7 @@ def queue_up(session: Session, user_id: str, content_ids: Iterable[str]) -> None
     content's is the one that the engine's roll-ups and a deletion take.
     """
     owner = {"user_id": user_id}
-    session.execute(text("SELECT 1 FROM users WHERE id = :user_id FOR NO KEY UPDATE"), owner)
+    session.execute(_LOCK_USER, owner)
     if ids := [one for one in content_ids if is_id(one)]:
         session.execute(_LOCK_CONTENTS, owner | {"ids": ids})
 

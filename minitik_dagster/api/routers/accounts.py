@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from minitik_dagster.accounts.directory import AccountFacts, list_accounts
 from minitik_dagster.api.auth import Caller, require_scope
-from minitik_dagster.api.dependencies import SessionDep
+from minitik_dagster.api.dependencies import ReadingDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.base import Instant, View
 from minitik_dagster.db.types import AccountStatus, Platform
@@ -62,7 +62,7 @@ class AccountsView(View):
 
 @router.get("", responses=problems())
 def list_connected_accounts(
-    caller: Annotated[Caller, Depends(require_scope("accounts:read"))], session: SessionDep
+    caller: Annotated[Caller, Depends(require_scope("accounts:read"))], session: ReadingDep
 ) -> AccountsView:
     """List the caller's accounts, the oldest connection first."""
     return AccountsView(

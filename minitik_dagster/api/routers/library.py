@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from minitik_dagster.api.auth import Caller, require_scope
-from minitik_dagster.api.dependencies import EngineDep, SessionDep, StateDep, StoreDep
+from minitik_dagster.api.dependencies import EngineDep, ReadingDep, SessionDep, StateDep, StoreDep
 from minitik_dagster.api.openapi import Problem, problems
 from minitik_dagster.api.problems import problem_body, problem_type_of, request_id_of
 from minitik_dagster.api.schemas.content import (
@@ -46,7 +46,7 @@ Reader = Annotated[Caller, Depends(require_scope("content:read"))]
 _TAGS: Final = re.compile(r'\s*(?:W/)?"([^"]*)"\s*(?:,|$)')
 
 
-def wanted_versions(
+async def wanted_versions(
     if_match: Annotated[
         str | None,
         Header(max_length=1_000, description="The ETag of the answer it was read by: else 412."),
@@ -71,11 +71,11 @@ def list_library(
     query: Annotated[ContentQuery, Query()],
     caller: Reader,
     store: StoreDep,
-    transaction: SessionDep,
+    session: ReadingDep,
 ) -> ContentPage:
     """List contents, newest first unless asked otherwise; go on with `cursor` or `page`."""
     found = list_contents(
-        transaction, caller.user_id, Filter(**{n: getattr(query, n) for n in Filter.__match_args__})
+        session, caller.user_id, Filter(**{n: getattr(query, n) for n in Filter.__match_args__})
     )
     return ContentPage(
         items=[ContentView.of(content, store) for content in found.items],
@@ -90,10 +90,10 @@ def list_library(
 
 @router.get("/{content_id}", responses=problems(404))
 def read_content(
-    content_id: str, caller: Reader, store: StoreDep, transaction: SessionDep, response: Response
+    content_id: str, caller: Reader, store: StoreDep, session: ReadingDep, response: Response
 ) -> ContentDetailView:
     """Read a content, with each platform's verdict on its video (none for one never probed)."""
-    return _shown(get_content(transaction, caller.user_id, content_id), store, response)
+    return _shown(get_content(session, caller.user_id, content_id), store, response)
 
 
 @router.patch("/{content_id}", responses=problems(404, 412))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 
 from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import Caller, require_scope
-from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
+from minitik_dagster.api.dependencies import EngineDep, ReadingDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.publishing import (
@@ -77,7 +77,7 @@ def validate_post(
 
 
 @router.get("/{content_id}", responses=problems(404))
-def read_publications(content_id: str, caller: Reader, session: SessionDep) -> ProgressAnswer:
+def read_publications(content_id: str, caller: Reader, session: ReadingDep) -> ProgressAnswer:
     """Follow a content's posts: stage, times, lateness, error, and every step of the ledger."""
     return ProgressAnswer.of(content_progress(session, caller.user_id, content_id))
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
-from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
+from minitik_dagster.api.dependencies import EngineDep, ReadingDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.schemas.scheduling import (
@@ -66,7 +66,7 @@ def schedule_post(
 @router.get("", responses=problems())
 def list_scheduled_jobs(
     caller: Reader,
-    session: SessionDep,
+    session: ReadingDep,
     status: JobStatus | None = None,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 20,
@@ -77,14 +77,14 @@ def list_scheduled_jobs(
 
 
 @router.get("/stats", responses=problems())
-def read_queue_metrics(_admin: AdminDep, session: SessionDep) -> QueueMetricsView:
+def read_queue_metrics(_admin: AdminDep, session: ReadingDep) -> QueueMetricsView:
     """Count what stands in each queue (admin)."""
     return QueueMetricsView.of(queue_metrics(session))
 
 
 @router.get("/{job_id}", responses=problems(404))
 @router.get("/jobs/{job_id}", responses=problems(404))
-def read_scheduled_job(job_id: str, caller: Reader, session: SessionDep) -> ScheduledJobView:
+def read_scheduled_job(job_id: str, caller: Reader, session: ReadingDep) -> ScheduledJobView:
     """Read one job."""
     return ScheduledJobView.of(get_job(session, caller.user_id, job_id))
 

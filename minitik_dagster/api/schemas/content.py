@@ -216,7 +216,7 @@ class MediaView(_Body):
 
 
 class ContentView(_Body):
-    """A content of the library; `thumbnailUrl` is presigned for an hour."""
+    """A content of the library; `thumbnailUrl` is presigned, for 45 minutes at least."""
 
     id: str
     title: str
@@ -284,7 +284,7 @@ def _content_fields(content: Content, store: ObjectStore) -> dict[str, object]:
         "duration": content.duration,
         "width": facts.width if facts else None,
         "height": facts.height if facts else None,
-        "thumbnail_url": store.presign_get(thumbnail) if thumbnail else None,
+        "thumbnail_url": store.presign_shown(thumbnail) if thumbnail else None,
         "error_code": content.error_code,
         "scheduled_at": content.scheduled_at,
         "published_at": content.published_at,
