@@ -24,6 +24,7 @@ from minitik_dagster.local.servers.redis import RedisServer
 from minitik_dagster.local.servers.s3 import S3Server
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.settings import Settings
+from tests.databases import TestDatabases
 from tests.mongo_guard import GUARD as TIME_SERIES_GUARD
 
 TEMPLATE_DATABASE = "minitik_template"
@@ -82,13 +83,18 @@ def template_database(postgres_server: PostgresServer) -> str:
     return TEMPLATE_DATABASE
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_server: PostgresServer, template_database: str) -> TestDatabases:
+    """The worker's databases at the newest schema."""
+    return TestDatabases(postgres_server, template_database)
+
+
 @pytest.fixture
-def database_url(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
-    """A fresh database at the newest schema."""
-    name = f"test_{secrets.token_hex(6)}"
-    postgres_server.create_database(name, template=template_database)
+def database_url(postgres_server: PostgresServer, databases: TestDatabases) -> Iterator[str]:
+    """A database at the newest schema, as new."""
+    name = databases.take()
     yield postgres_server.database_url(name)
-    postgres_server.drop_database(name)
+    databases.give_back(name)
 
 
 @pytest.fixture
