@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from compose_spec import PyCompose
+from dagster import DagsterInstance
+from dagster._config import process_config
+from dagster._core.instance.config import dagster_instance_config_schema
+from dagster_celery.launcher import CeleryRunLauncher
 
+from minitik_dagster.errors import ConfigurationError
+from minitik_dagster.resources.celery_worker import worker_app
 from minitik_dagster.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -18,7 +25,10 @@ DEPLOY = ROOT / "deploy"
 PROGRAMS = ("code-server", "daemon", "webserver", "api", "dispatcher")
 # Read by Dagster's own files, or by Compose for its servers.
 NOT_OURS = {"MINITIK_CODE_SERVER_HOST", "MINITIK_CODE_SERVER_PORT", "POSTGRES_PASSWORD"}
-UNITS = {name: DEPLOY / "systemd" / f"minitik-{name}.service" for name in (*PROGRAMS, "migrate")}
+UNITS = {
+    name: DEPLOY / "systemd" / f"minitik-{name}.service"
+    for name in (*PROGRAMS, "migrate", "celery-worker", "viewers")
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +45,15 @@ def _exec(name: str) -> list[str]:
         text for text in UNITS[name].read_text().splitlines() if text.startswith("ExecStart=")
     ]
     return line.removeprefix("ExecStart=").split()
+
+
+def command_of_unit(name: str, *, host: str) -> list[str]:
+    """A program's command as its unit has it, bound to another address."""
+    command = _exec(name)
+    return [
+        command[0].rsplit("/", 1)[-1],
+        *(host if word == "127.0.0.1" else word for word in command[1:]),
+    ]
 
 
 def _shape(command: list[str]) -> list[str]:
@@ -68,14 +87,14 @@ def test_no_program_starts_before_the_migration_and_none_migrates_by_itself(
     assert services["migrate"]["restart"] == "no"
 
 
-def test_only_loopback_is_published_and_every_server_has_a_health_check(
+def test_only_loopback_is_published_and_every_part_has_a_health_check(
     services: dict[str, dict[str, Any]],
 ) -> None:
     """The web UI has no authentication of its own; a proxy stands in front of both."""
     for name, service in services.items():
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), name
-        if name not in {"migrate", "dispatcher"}:
+        if name != "migrate":
             assert service["healthcheck"]["test"], name
     for name in ("webserver", "api"):
         assert "127.0.0.1" in " ".join(_exec(name))
@@ -103,7 +122,8 @@ def test_every_variable_that_is_set_there_is_one_that_somebody_reads() -> None:
 def test_the_image_holds_what_the_programs_read() -> None:
     """The lock with its hashes, both of Dagster's files, a user of its own; nothing of a developer's."""
     image = (DEPLOY / "Dockerfile").read_text()
-    assert "--require-hashes --no-deps -r requirements/run.lock" in image
+    assert "--require-hashes --no-deps -r requirements/${LOCK}.lock" in image
+    assert "ARG LOCK=run\n" in image
     assert re.search(r"^USER minitik$", image, re.MULTILINE)
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*", "an allow-list: no .env can slip into an image"
@@ -133,3 +153,41 @@ def test_systemd_understands_every_unit(tmp_path: Path) -> None:
     )
     ours = [line for line in done.stderr.splitlines() if "minitik" in line]
     assert not ours, ours
+
+
+def test_compose_takes_the_file_as_it_is() -> None:
+    """By a strict reader of the Compose Specification: no key, condition or port that it does not know."""
+    merged = yaml.safe_load((DEPLOY / "compose.yaml").read_text())  # `<<` as Compose merges it
+    names = PyCompose.from_yaml(yaml.safe_dump(merged)).service_names()
+    assert set(names) == {*PROGRAMS, "migrate", "postgres", "redis", "mongo"}
+    merged["services"]["api"]["depends_on"]["migrate"]["condition"] = "service_done"
+    with pytest.raises(ValueError, match="depends_on"):
+        PyCompose.from_yaml(yaml.safe_dump(merged))
+
+
+def test_the_instance_for_celery_is_the_roots_but_for_how_runs_are_launched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And Dagster takes it; no task outlives its visibility, whatever a run may take."""
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:6379/0")
+    own = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    scaled = yaml.safe_load((DEPLOY / "celery" / "dagster.yaml").read_text())
+    told = process_config(dagster_instance_config_schema(), scaled)
+    assert told.success, told.errors
+    launcher = scaled.pop("run_launcher")["config"]
+    assert process_config(CeleryRunLauncher.config_type(), launcher).success
+    own["run_coordinator"]["config"].pop("max_concurrent_runs")
+    scaled["run_coordinator"]["config"].pop("max_concurrent_runs")
+    assert scaled == own
+    transport = launcher["config_source"]["broker_transport_options"]
+    assert transport["visibility_timeout"] > own["run_monitoring"]["max_runtime_seconds"]
+
+
+def test_a_worker_without_the_instance_for_celery_says_so(tmp_path: Path) -> None:
+    """In the words of what to do, not in Celery's."""
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with (
+        DagsterInstance.from_config(str(tmp_path)) as instance,
+        pytest.raises(ConfigurationError, match="deploy/celery/dagster.yaml"),
+    ):
+        worker_app(instance)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -156,3 +157,37 @@ def test_a_dispatcher_reports_its_measured_skew(minitik: Command, deployment: En
         (skew,) = connection.execute(text('SELECT "skewMs" FROM dispatchers')).scalars()
     assert skew is not None
     assert abs(skew) < 2000
+
+
+def test_a_health_check_tells_whether_this_hosts_dispatcher_beats(
+    minitik: Command, on_database: Engine
+) -> None:
+    """By its heartbeat in the database: one of another machine, an ended or a silent one does not count."""
+    assert minitik("dispatcher", "--check").code == 1
+    host = socket.gethostname()
+    rows = [
+        ("other", "resident", "elsewhere", "now()", "NULL"),
+        ("run", "dagster", host, "now()", "NULL"),
+        ("ended", "resident", host, "now()", "now()"),
+        ("silent", "resident", host, "now() - interval '2 minutes'", "NULL"),
+    ]
+    for row in rows:
+        _register(on_database, *row)
+    assert minitik("dispatcher", "--check").code == 1
+    _register(on_database, "mine", "resident", host, "now()", "NULL")
+    assert "beating" in minitik.good("dispatcher", "--check").out
+
+
+def _register(engine: Engine, name: str, kind: str, host: str, beat: str, ended: str) -> None:
+    def utc(instant: str) -> str:
+        return instant.replace("now()", "(now() AT TIME ZONE 'UTC')")
+
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                'INSERT INTO dispatchers (id, kind, instance, host, pid, "startedAt", "heartbeatAt", '
+                f"\"endedAt\") VALUES (:id, :kind, 'default', :host, 1, {utc('now()')}, "
+                f"{utc(beat)}, {utc(ended)})"
+            ),
+            {"id": name, "kind": kind, "host": host},
+        )
