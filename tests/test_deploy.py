@@ -188,6 +188,6 @@ def test_a_worker_without_the_instance_for_celery_says_so(tmp_path: Path) -> Non
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with (
         DagsterInstance.from_config(str(tmp_path)) as instance,
-        pytest.raises(ConfigurationError, match="deploy/celery/dagster.yaml"),
+        pytest.raises(ConfigurationError, match="put deploy/celery"),
     ):
         worker_app(instance)

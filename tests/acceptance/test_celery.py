@@ -145,8 +145,8 @@ def test_a_worker_that_is_stopped_gives_back_what_it_holds(scaled: Scaled) -> No
     worker = scaled.workers[name]
     worker.stop()
     # A killed one could not have said so.
-    told = f'SELECT "endedAt" FROM dispatchers WHERE pid = {pid} ORDER BY "startedAt" DESC LIMIT 1'
-    assert scaled.day.rows(told)[0][0] is not None
+    told = scaled.day.rows('SELECT pid, "endedAt" FROM dispatchers ORDER BY "startedAt"')
+    assert dict(tuple(row) for row in told)[pid] is not None
     worker.start()
     rows = wait_for_stage(scaled.day, ids, "live")
     assert_on_time(rows)

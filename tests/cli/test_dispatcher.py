@@ -165,29 +165,23 @@ def test_a_health_check_tells_whether_this_hosts_dispatcher_beats(
     """By its heartbeat in the database: one of another machine, an ended or a silent one does not count."""
     assert minitik("dispatcher", "--check").code == 1
     host = socket.gethostname()
-    rows = [
-        ("other", "resident", "elsewhere", "now()", "NULL"),
-        ("run", "dagster", host, "now()", "NULL"),
-        ("ended", "resident", host, "now()", "now()"),
-        ("silent", "resident", host, "now() - interval '2 minutes'", "NULL"),
-    ]
-    for row in rows:
-        _register(on_database, *row)
+    _register(on_database, "other", "resident", "elsewhere", 0, ended=False)
+    _register(on_database, "run", "dagster", host, 0, ended=False)
+    _register(on_database, "ended", "resident", host, 0, ended=True)
+    _register(on_database, "silent", "resident", host, 120, ended=False)
     assert minitik("dispatcher", "--check").code == 1
-    _register(on_database, "mine", "resident", host, "now()", "NULL")
+    _register(on_database, "mine", "resident", host, 1, ended=False)
     assert "beating" in minitik.good("dispatcher", "--check").out
 
 
-def _register(engine: Engine, name: str, kind: str, host: str, beat: str, ended: str) -> None:
-    def utc(instant: str) -> str:
-        return instant.replace("now()", "(now() AT TIME ZONE 'UTC')")
-
+def _register(engine: Engine, name: str, kind: str, host: str, age: int, *, ended: bool) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
                 'INSERT INTO dispatchers (id, kind, instance, host, pid, "startedAt", "heartbeatAt", '
-                f"\"endedAt\") VALUES (:id, :kind, 'default', :host, 1, {utc('now()')}, "
-                f"{utc(beat)}, {utc(ended)})"
+                "\"endedAt\") SELECT :id, :kind, 'default', :host, 1, beat, beat, "
+                "CASE WHEN :ended THEN beat END "
+                "FROM (SELECT (now() AT TIME ZONE 'UTC') - make_interval(secs => :age) AS beat) b"
             ),
-            {"id": name, "kind": kind, "host": host},
+            {"id": name, "kind": kind, "host": host, "age": age, "ended": ended},
         )

@@ -1,7 +1,9 @@
 """nginx as deploy/nginx/minitik.conf sets it up, in front of the real web UI and the real API."""
 
+import getpass
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ API, OPERATORS, VIEWERS = "posts.example.com", "dagster.example.com", "view.exam
 OPERATOR, VIEWER = ("operator", "planted-operator"), ("viewer", "planted-viewer")
 DELETE = 'mutation { deletePipelineRun(runId: "none") { __typename } }'
 _FRAME = """
-daemon off; pid nginx.pid; error_log error.log; events {{ worker_connections 128; }}
+daemon off; user {user}; pid nginx.pid; error_log error.log; events {{ worker_connections 128; }}
 http {{
     access_log off; {paths}
     {conf}
@@ -102,7 +104,7 @@ def proxy(start_webserver: Start, tmp_path_factory: pytest.TempPathFactory) -> I
             conf = conf.replace(before, after)
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         paths = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
-        (folder / "nginx.conf").write_text(_FRAME.format(paths=paths, conf=conf))
+        (folder / "nginx.conf").write_text(_FRAME.format(user=getpass.getuser(), paths=paths, conf=conf))
         nginx = ChildProcess(
             "nginx",
             [program, "-p", f"{folder}/", "-c", "nginx.conf", "-e", "error.log"],
@@ -179,17 +181,16 @@ def test_subscriptions_pass_the_proxy_and_foreign_ones_do_not(proxy: Proxy) -> N
     def open_as(origin: str, headers: dict[str, str]) -> str:
         with connect(
             address,
-            host="127.0.0.1",
-            port=proxy.port,
+            sock=socket.create_connection(("127.0.0.1", proxy.port)),
             ssl=proxy.trust,
             server_hostname=OPERATORS,
             origin=Origin(origin),
             subprotocols=kinds,
             additional_headers=headers,
             proxy=None,
-        ) as socket:
-            socket.send('{"type": "connection_init"}')
-            return str(socket.recv(timeout=20))
+        ) as opened:
+            opened.send('{"type": "connection_init"}')
+            return str(opened.recv(timeout=20))
 
     own = f"https://{OPERATORS}"
     assert "connection_ack" in open_as(own, {"Authorization": token})
