@@ -125,7 +125,7 @@ def test_dagster_takes_the_instance_that_the_chart_renders(values: dict[str, Any
     assert told.success, told.errors
     launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
     told = process_config(
-        K8sRunLauncher.config_type(),
+        K8sRunLauncher.config_type(),  # type: ignore[no-untyped-call]
         {
             "image_pull_policy": launcher["imagePullPolicy"],
             "env_secrets": [secret["name"] for secret in launcher["envSecrets"]],

@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -53,7 +55,8 @@ def back_up(database_url: str, folder: Path, *, version: str) -> Path:
         # With the owner's rights alone before the first byte: pg_dump only opens it.
         part.touch(mode=0o600, exist_ok=True)
         arguments = ["--format=custom", "--no-password", f"--file={part}"]
-        _run([dump, *arguments, f"--dbname={_without_password(url)}"], _environment(url))
+        with _reachable(url) as address:
+            _run([dump, *arguments, f"--dbname={address}"])
         tables = _check(restore, part)
         if not tables:
             raise BackupError("pg_dump wrote no table: does the user own the database?")
@@ -122,14 +125,14 @@ def _release(program: Path) -> int | None:
 
 def _check(restore: str, file: Path) -> int:
     """Read the whole file as a restore would; return how many tables' rows it holds."""
-    _run([restore, "--file=/dev/null", str(file)], dict(os.environ))
-    contents = _run([restore, "--list", str(file)], dict(os.environ))
+    _run([restore, "--file=/dev/null", str(file)])
+    contents = _run([restore, "--list", str(file)])
     return sum(" TABLE DATA " in line for line in contents.splitlines())
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> str:
+def _run(command: Sequence[str]) -> str:
     done = subprocess.run(  # noqa: S603 - a program found by its name, no shell
-        command, capture_output=True, text=True, env=environment, check=False
+        command, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
@@ -138,20 +141,27 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def _without_password(url: URL) -> str:
-    """Return the URL as a process may show it in its arguments."""
-    bare = URL.create(
-        "postgresql",
-        username=url.username,
-        host=url.host,
-        port=url.port,
-        database=url.database,
-        query={name: value for name, value in url.query.items() if name != "password"},
-    )
-    return bare.render_as_string(hide_password=False)
+@contextmanager
+def _reachable(url: URL) -> Iterator[str]:
+    """Yield the URL as a process may show it in its arguments: the password stands in a file of its own.
 
-
-def _environment(url: URL) -> dict[str, str]:
+    The file is gone after the block (PostgreSQL documentation, "The Password File").
+    """
     password = url.password or url.query.get("password")
-    given = {"PGPASSWORD": password} if isinstance(password, str) else {}
-    return dict(os.environ) | given
+    query = {name: value for name, value in url.query.items() if name != "password"}
+    with tempfile.TemporaryDirectory(prefix="minitik-") as folder:
+        if isinstance(password, str):
+            file = Path(folder) / "pgpass"
+            file.touch(mode=0o600)
+            escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+            file.write_text(f"*:*:*:*:{escaped}\n")
+            query["passfile"] = str(file)
+        bare = URL.create(
+            "postgresql",
+            username=url.username,
+            host=url.host,
+            port=url.port,
+            database=url.database,
+            query=query,
+        )
+        yield bare.render_as_string(hide_password=False)

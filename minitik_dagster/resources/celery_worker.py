@@ -21,7 +21,7 @@ from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 from minitik_dagster.errors import ConfigurationError
 
 
-@worker_shutting_down.connect
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def end_runs(**_told: object) -> None:
     """Let the worker's runs hear that it is being stopped, as a code server's runs do.
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,6 +61,10 @@ class Scaled:
         return ""
 
 
+def _is_ready(log: Path) -> bool:
+    return "ready." in log.read_text()
+
+
 @pytest.fixture(scope="module")
 def scaled() -> Iterator[Scaled]:
     """`minitik up`, its daemon begun again with the other dagster.yaml, and two workers beside it."""
@@ -98,9 +103,7 @@ def scaled() -> Iterator[Scaled]:
                 )
                 workers[name].start()
             for worker in workers.values():
-                worker.wait_until(
-                    lambda w=worker: "ready." in w.log.read_text(), timeout_seconds=60
-                )
+                worker.wait_until(partial(_is_ready, worker.log), timeout_seconds=60)
             returned = time.time()
             wait_until(
                 lambda: probes.daemons_beat_since(day.dagster(), returned), "the daemon", seconds=90

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from minitik_dagster.db import migrate
 from minitik_dagster.db.backup import BackupError, back_up, programs
@@ -114,6 +114,28 @@ def test_a_dump_that_cannot_be_read_to_its_end_stops_the_upgrade(
     assert "pg_restore failed" in told
     assert migrate.current(database_url) == old
     assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_the_password_stands_in_no_argument_and_in_no_error(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
+) -> None:
+    """Every user of a machine sees the arguments of its processes."""
+    spy = tmp_path / "bin"
+    spy.mkdir()
+    (spy / "pg_dump").write_text(
+        '#!/bin/sh\ncase "$1" in --version) echo "pg_dump (PostgreSQL) 99.1"; exit;; esac\n'
+        'echo "$@" > "$(dirname "$0")/arguments"; echo "password=planted-secret" >&2; exit 1\n'
+    )
+    (spy / "pg_restore").write_text("#!/bin/sh\n")
+    for program in spy.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    with pytest.raises(BackupError) as caught:
+        back_up(database_url, tmp_path / "backups", version="none")
+    assert "planted-secret" not in str(caught.value)
+    password = make_url(database_url).password
+    assert password
+    assert password not in (spy / "arguments").read_text()
 
 
 def test_an_empty_database_is_no_backup(empty_database_url: str, tmp_path: Path) -> None:

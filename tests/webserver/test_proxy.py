@@ -104,7 +104,9 @@ def proxy(start_webserver: Start, tmp_path_factory: pytest.TempPathFactory) -> I
             conf = conf.replace(before, after)
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         paths = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
-        (folder / "nginx.conf").write_text(_FRAME.format(user=getpass.getuser(), paths=paths, conf=conf))
+        (folder / "nginx.conf").write_text(
+            _FRAME.format(user=getpass.getuser(), paths=paths, conf=conf)
+        )
         nginx = ChildProcess(
             "nginx",
             [program, "-p", f"{folder}/", "-c", "nginx.conf", "-e", "error.log"],
