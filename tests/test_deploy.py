@@ -23,6 +23,7 @@ from minitik_dagster.settings import Settings
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 PROGRAMS = ("code-server", "daemon", "webserver", "api", "dispatcher")
+COMPOSE = (DEPLOY / "compose.yaml", DEPLOY / "celery" / "compose.yaml")
 # Read by Dagster's own files, or by Compose for its servers.
 NOT_OURS = {"MINITIK_CODE_SERVER_HOST", "MINITIK_CODE_SERVER_PORT", "POSTGRES_PASSWORD"}
 UNITS = {
@@ -34,9 +35,10 @@ UNITS = {
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
     """Compose's services, merged as Compose does."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())[
-        "services"
-    ]
+    found: dict[str, dict[str, Any]] = {}
+    for file in COMPOSE:
+        for name, service in yaml.safe_load(file.read_text())["services"].items():
+            found[name] = found.get(name, {}) | service
     return found
 
 
@@ -44,7 +46,7 @@ def _exec(name: str) -> list[str]:
     [line] = [
         text for text in UNITS[name].read_text().splitlines() if text.startswith("ExecStart=")
     ]
-    return line.removeprefix("ExecStart=").split()
+    return line.removeprefix("ExecStart=").replace("%%", "%").split()
 
 
 def command_of_unit(name: str, *, host: str) -> list[str]:
@@ -65,7 +67,7 @@ def _shape(command: list[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "migrate"])
+@pytest.mark.parametrize("name", UNITS)
 def test_compose_and_systemd_start_the_same_programs(
     services: dict[str, dict[str, Any]], name: str
 ) -> None:
@@ -108,11 +110,13 @@ def test_a_dispatcher_has_the_time_to_end_what_it_sends(
         assert "TimeoutStopSec=60" in UNITS[name].read_text()
 
 
-def test_every_variable_that_is_set_there_is_one_that_somebody_reads() -> None:
+def test_every_variable_that_is_set_there_is_one_that_somebody_reads(
+    services: dict[str, dict[str, Any]],
+) -> None:
     known = {name.upper() for name in Settings.model_fields} | NOT_OURS
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    told = set(compose["x-program"]["environment"])
-    told |= set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
+    told = {name for part in (*PROGRAMS, "celery-worker") for name in services[part]["environment"]}
+    for file in COMPOSE:
+        told |= set(re.findall(r"\$\{([A-Z_]+)", file.read_text()))
     for unit in UNITS.values():
         for line in re.findall(r"^Environment=(.*)$", unit.read_text(), re.MULTILINE):
             told |= {pair.split("=")[0] for pair in line.split()}
@@ -155,14 +159,21 @@ def test_systemd_understands_every_unit(tmp_path: Path) -> None:
     assert not ours, ours
 
 
-def test_compose_takes_the_file_as_it_is() -> None:
+@pytest.mark.parametrize("file", COMPOSE, ids=lambda file: file.parent.name)
+def test_compose_takes_the_files_as_they_are(file: Path) -> None:
     """By a strict reader of the Compose Specification: no key, condition or port that it does not know."""
-    merged = yaml.safe_load((DEPLOY / "compose.yaml").read_text())  # `<<` as Compose merges it
-    names = PyCompose.from_yaml(yaml.safe_dump(merged)).service_names()
-    assert set(names) == {*PROGRAMS, "migrate", "postgres", "redis", "mongo"}
-    merged["services"]["api"]["depends_on"]["migrate"]["condition"] = "service_done"
+    merged = yaml.safe_load(file.read_text())  # `<<` as Compose merges it
+    assert PyCompose.from_yaml(yaml.safe_dump(merged)).service_names()
+    part = "celery-worker" if file.parent.name == "celery" else "api"
+    merged["services"][part]["depends_on"]["migrate"]["condition"] = "service_done"
     with pytest.raises(ValueError, match="depends_on"):
         PyCompose.from_yaml(yaml.safe_dump(merged))
+
+
+def test_every_part_is_a_service(services: dict[str, dict[str, Any]]) -> None:
+    """Ours, and the servers that are run here."""
+    ours = {*PROGRAMS, "migrate", "viewers", "celery-worker"}
+    assert set(services) == ours | {"postgres", "redis", "mongo"}
 
 
 def test_the_instance_for_celery_is_the_roots_but_for_how_runs_are_launched(
