@@ -87,6 +87,7 @@ def scaled() -> Iterator[Scaled]:
             shutil.copyfile(DAGSTER_YAML, data / "dagster" / "dagster.yaml")
             day.end_dispatchers()
             day.kill(DAEMON)
+            killed = time.time()
             for name in ("first", "second"):
                 workers[name] = ChildProcess(
                     name,
@@ -104,9 +105,8 @@ def scaled() -> Iterator[Scaled]:
                 workers[name].start()
             for worker in workers.values():
                 worker.wait_until(partial(_is_ready, worker.log), timeout_seconds=60)
-            returned = time.time()
             wait_until(
-                lambda: probes.daemons_beat_since(day.dagster(), returned), "the daemon", seconds=90
+                lambda: probes.daemons_beat_since(day.dagster(), killed), "the daemon", seconds=90
             )
             yield Scaled(day, workers)
             bench.close()
@@ -146,6 +146,10 @@ def test_a_worker_that_is_stopped_gives_back_what_it_holds(scaled: Scaled) -> No
     video, ids = scaled.day.post(25)
     wait_for_stage(scaled.day, ids, "prepared")
     worker = scaled.workers[name]
+    # The worker alone is signalled, as its unit does; its run's window is 15 minutes.
+    process = psutil.Process(worker.pid)
+    process.terminate()
+    process.wait(timeout=20)
     worker.stop()
     # A killed one could not have said so.
     told = scaled.day.rows('SELECT pid, "endedAt" FROM dispatchers ORDER BY "startedAt"')
