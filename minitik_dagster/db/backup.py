@@ -7,7 +7,6 @@ only its owner can read it.
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -105,9 +104,8 @@ def programs(wanted: int) -> tuple[str, str]:
 
 
 def _folders() -> Iterable[Path]:
-    on_path = shutil.which("pg_dump")
-    if on_path is not None:
-        yield Path(on_path).parent
+    # All of PATH: what stands first may be of an older release, or a distribution's wrapper.
+    yield from map(Path, os.get_exec_path())
     for pattern in _USUAL_FOLDERS:
         yield from sorted(Path("/").glob(pattern.removeprefix("/")), reverse=True)
 

@@ -18,8 +18,8 @@ from tests.cli.running import Command
 
 @pytest.fixture(autouse=True)
 def programs_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's own pg_dump is found first."""
-    monkeypatch.setenv("PATH", f"{installation() / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    """The server's own pg_dump stands on PATH, behind whatever else the machine has."""
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}{os.pathsep}{installation() / 'bin'}")
 
 
 def _settings(url: str) -> list[tuple[str, str]]:
@@ -91,6 +91,9 @@ def test_without_pg_dump_of_the_servers_release_it_says_what_to_install(
     assert migrate.current(empty_database_url) is None
     with pytest.raises(ConfigurationError):
         programs(18)
+    fit = installation() / "bin"
+    monkeypatch.setenv("PATH", f"{older}{os.pathsep}{fit}")
+    assert programs(18) == (str(fit / "pg_dump"), str(fit / "pg_restore"))
 
 
 def test_a_dump_that_cannot_be_read_to_its_end_stops_the_upgrade(
