@@ -7,7 +7,7 @@ STAMP := .venv/.setup-done
 # For example: make test ARGS="-k lease -x"
 ARGS ?=
 # Tiers that `make test` leaves out: they need minutes or system packages.
-SLOW_TIERS := slow or chaos or gameday or browser or pooler
+SLOW_TIERS := slow or chaos or gameday or browser or pooler or celery or proxy
 WORKERS ?= 4
 # The slow tiers wait more than they compute.
 SLOW_WORKERS ?= 4
@@ -44,14 +44,16 @@ up: $(STAMP) ## The whole stack, staying up until Ctrl-C
 	@exec $(BIN)/minitik up $(ARGS)
 
 test: $(STAMP) ## The test suite (left out: the tiers of test-slow)
-	@echo "make test leaves out the tiers slow, chaos, gameday, browser and pooler: make test-slow runs them"
+	@echo "make test leaves out the tiers slow, chaos, gameday, browser, pooler, celery and proxy: make test-slow runs them"
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point), gameday (parts of a stack die), browser (Chromium), pooler (PgBouncer)
+test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point), gameday (parts of a stack die), browser (Chromium), pooler (PgBouncer), celery (two workers), proxy (nginx)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  echo "test-slow: the tier browser needs Chromium: apt-get install chromium" >&2; exit 1; }
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { \
 	  echo "test-slow: the tier pooler needs PgBouncer: apt-get install pgbouncer" >&2; exit 1; }
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || { \
+	  echo "test-slow: the tier proxy needs nginx: apt-get install nginx-light" >&2; exit 1; }
 	@for program in curl openssl; do command -v $$program >/dev/null || { \
 	  echo "test-slow: the runbook's test needs $$program: apt-get install $$program" >&2; exit 1; }; done
 	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" -n $(SLOW_WORKERS) --dist loadgroup $(ARGS)
@@ -83,8 +85,11 @@ docs: $(STAMP) ## Renew the tables of docs/errors.md from the code
 	@$(BIN)/python tests/error_tables.py
 
 lock: $(STAMP) ## Renew requirements/*.lock after a change in pyproject.toml (ARGS=--upgrade for new versions)
-	@$(COMPILE) $(ARGS) --extra local --extra dev --output-file requirements/dev.lock pyproject.toml
+	@$(COMPILE) $(ARGS) --extra local --extra dev --extra celery --extra kubernetes \
+	  --output-file requirements/dev.lock pyproject.toml
 	@$(COMPILE) $(ARGS) --constraint requirements/dev.lock --output-file requirements/run.lock pyproject.toml
+	@$(COMPILE) $(ARGS) --extra celery --extra kubernetes --constraint requirements/dev.lock \
+	  --output-file requirements/cluster.lock pyproject.toml
 
 clean: ## Remove .venv, caches and the local stack's data (.minitik)
 	@rm -rf .venv .minitik .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from minitik_dagster.errors import ConfigurationError
+from minitik_dagster.hosts import LOOPBACK_HOSTS, allowed_hosts, read_host_names
 
 ENCRYPTION_KEY_MESSAGE = (
     "ENCRYPTION_KEY must be 32 bytes (64 hex characters); make one with: openssl rand -hex 32"
@@ -58,7 +59,6 @@ LimitName = Literal[
     "instagram.probe",
     "youtube.probe",
 ]
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Settings(BaseSettings):
@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     admin_emails: Annotated[frozenset[str], NoDecode] = frozenset()
     signup: Literal["open", "closed"] = "closed"
     trusted_proxies: str = ""
+    minitik_allowed_hosts: str = ""
     resend_api_key: SecretStr | None = None
     email_from: str | None = None
     vapid_public_key: str | None = None
@@ -185,6 +186,12 @@ class Settings(BaseSettings):
         _networks(value)
         return value
 
+    @field_validator("minitik_allowed_hosts")
+    @classmethod
+    def _hosts_are_names(cls, value: str) -> str:
+        read_host_names(value)
+        return value
+
     @field_validator("minitik_confirm_ladder", "minitik_live_checks", mode="before")
     @classmethod
     def _split_ladder(cls, value: object) -> object:
@@ -262,7 +269,9 @@ class Settings(BaseSettings):
         return self
 
     def _loopback_hosts(self) -> int:
-        return sum(urlsplit(str(getattr(self, name))).hostname in _LOOPBACK for name in _REAL_HOSTS)
+        return sum(
+            urlsplit(str(getattr(self, name))).hostname in LOOPBACK_HOSTS for name in _REAL_HOSTS
+        )
 
     @property
     def platform_world(self) -> Literal["live", "sandbox"]:
@@ -272,6 +281,10 @@ class Settings(BaseSettings):
     def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """TRUSTED_PROXIES as networks: whose X-Forwarded-For is believed."""
         return _networks(self.trusted_proxies)
+
+    def allowed_hosts(self) -> frozenset[str]:
+        """The host names our servers answer for: loopback, NEXTAUTH_URL's and MINITIK_ALLOWED_HOSTS."""
+        return allowed_hosts(self.nextauth_url, self.minitik_allowed_hosts)
 
     def alert_urls(self) -> tuple[str, ...]:
         """MINITIK_ALERT_URLS one by one: where alerts are sent to. They hold credentials."""

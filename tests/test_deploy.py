@@ -10,23 +10,35 @@ from typing import Any
 
 import pytest
 import yaml
+from compose_spec import PyCompose
+from dagster import DagsterInstance
+from dagster._config import process_config
+from dagster._core.instance.config import dagster_instance_config_schema
+from dagster_celery.launcher import CeleryRunLauncher
 
+from minitik_dagster.errors import ConfigurationError
+from minitik_dagster.resources.celery_worker import worker_app
 from minitik_dagster.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 PROGRAMS = ("code-server", "daemon", "webserver", "api", "dispatcher")
+COMPOSE = (DEPLOY / "compose.yaml", DEPLOY / "celery" / "compose.yaml")
 # Read by Dagster's own files, or by Compose for its servers.
 NOT_OURS = {"MINITIK_CODE_SERVER_HOST", "MINITIK_CODE_SERVER_PORT", "POSTGRES_PASSWORD"}
-UNITS = {name: DEPLOY / "systemd" / f"minitik-{name}.service" for name in (*PROGRAMS, "migrate")}
+UNITS = {
+    name: DEPLOY / "systemd" / f"minitik-{name}.service"
+    for name in (*PROGRAMS, "migrate", "celery-worker", "viewers")
+}
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
     """Compose's services, merged as Compose does."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())[
-        "services"
-    ]
+    found: dict[str, dict[str, Any]] = {}
+    for file in COMPOSE:
+        for name, service in yaml.safe_load(file.read_text())["services"].items():
+            found[name] = found.get(name, {}) | service
     return found
 
 
@@ -34,7 +46,16 @@ def _exec(name: str) -> list[str]:
     [line] = [
         text for text in UNITS[name].read_text().splitlines() if text.startswith("ExecStart=")
     ]
-    return line.removeprefix("ExecStart=").split()
+    return line.removeprefix("ExecStart=").replace("%%", "%").split()
+
+
+def command_of_unit(name: str, *, host: str) -> list[str]:
+    """A program's command as its unit has it, bound to another address."""
+    command = _exec(name)
+    return [
+        command[0].rsplit("/", 1)[-1],
+        *(host if word == "127.0.0.1" else word for word in command[1:]),
+    ]
 
 
 def _shape(command: list[str]) -> list[str]:
@@ -46,7 +67,7 @@ def _shape(command: list[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "migrate"])
+@pytest.mark.parametrize("name", UNITS)
 def test_compose_and_systemd_start_the_same_programs(
     services: dict[str, dict[str, Any]], name: str
 ) -> None:
@@ -68,14 +89,14 @@ def test_no_program_starts_before_the_migration_and_none_migrates_by_itself(
     assert services["migrate"]["restart"] == "no"
 
 
-def test_only_loopback_is_published_and_every_server_has_a_health_check(
+def test_only_loopback_is_published_and_every_part_has_a_health_check(
     services: dict[str, dict[str, Any]],
 ) -> None:
     """The web UI has no authentication of its own; a proxy stands in front of both."""
     for name, service in services.items():
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), name
-        if name not in {"migrate", "dispatcher"}:
+        if name != "migrate":
             assert service["healthcheck"]["test"], name
     for name in ("webserver", "api"):
         assert "127.0.0.1" in " ".join(_exec(name))
@@ -89,11 +110,13 @@ def test_a_dispatcher_has_the_time_to_end_what_it_sends(
         assert "TimeoutStopSec=60" in UNITS[name].read_text()
 
 
-def test_every_variable_that_is_set_there_is_one_that_somebody_reads() -> None:
+def test_every_variable_that_is_set_there_is_one_that_somebody_reads(
+    services: dict[str, dict[str, Any]],
+) -> None:
     known = {name.upper() for name in Settings.model_fields} | NOT_OURS
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    told = set(compose["x-program"]["environment"])
-    told |= set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
+    told = {name for part in (*PROGRAMS, "celery-worker") for name in services[part]["environment"]}
+    for file in COMPOSE:
+        told |= set(re.findall(r"\$\{([A-Z_]+)", file.read_text()))
     for unit in UNITS.values():
         for line in re.findall(r"^Environment=(.*)$", unit.read_text(), re.MULTILINE):
             told |= {pair.split("=")[0] for pair in line.split()}
@@ -103,7 +126,8 @@ def test_every_variable_that_is_set_there_is_one_that_somebody_reads() -> None:
 def test_the_image_holds_what_the_programs_read() -> None:
     """The lock with its hashes, both of Dagster's files, a user of its own; nothing of a developer's."""
     image = (DEPLOY / "Dockerfile").read_text()
-    assert "--require-hashes --no-deps -r requirements/run.lock" in image
+    assert "--require-hashes --no-deps -r requirements/${LOCK}.lock" in image
+    assert "ARG LOCK=run\n" in image
     assert re.search(r"^USER minitik$", image, re.MULTILINE)
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*", "an allow-list: no .env can slip into an image"
@@ -133,3 +157,48 @@ def test_systemd_understands_every_unit(tmp_path: Path) -> None:
     )
     ours = [line for line in done.stderr.splitlines() if "minitik" in line]
     assert not ours, ours
+
+
+@pytest.mark.parametrize("file", COMPOSE, ids=lambda file: file.parent.name)
+def test_compose_takes_the_files_as_they_are(file: Path) -> None:
+    """By a strict reader of the Compose Specification: no key, condition or port that it does not know."""
+    merged = yaml.safe_load(file.read_text())  # `<<` as Compose merges it
+    assert PyCompose.from_yaml(yaml.safe_dump(merged)).service_names()
+    part = "celery-worker" if file.parent.name == "celery" else "api"
+    merged["services"][part]["depends_on"]["migrate"]["condition"] = "service_done"
+    with pytest.raises(ValueError, match="depends_on"):
+        PyCompose.from_yaml(yaml.safe_dump(merged))
+
+
+def test_every_part_is_a_service(services: dict[str, dict[str, Any]]) -> None:
+    """Ours, and the servers that are run here."""
+    ours = {*PROGRAMS, "migrate", "viewers", "celery-worker"}
+    assert set(services) == ours | {"postgres", "redis", "mongo"}
+
+
+def test_the_instance_for_celery_is_the_roots_but_for_how_runs_are_launched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And Dagster takes it; no task outlives its visibility, whatever a run may take."""
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:6379/0")
+    own = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    scaled = yaml.safe_load((DEPLOY / "celery" / "dagster.yaml").read_text())
+    told = process_config(dagster_instance_config_schema(), scaled)
+    assert told.success, told.errors
+    launcher = scaled.pop("run_launcher")["config"]
+    assert process_config(CeleryRunLauncher.config_type(), launcher).success
+    own["run_coordinator"]["config"].pop("max_concurrent_runs")
+    scaled["run_coordinator"]["config"].pop("max_concurrent_runs")
+    assert scaled == own
+    transport = launcher["config_source"]["broker_transport_options"]
+    assert transport["visibility_timeout"] > own["run_monitoring"]["max_runtime_seconds"]
+
+
+def test_a_worker_without_the_instance_for_celery_says_so(tmp_path: Path) -> None:
+    """In the words of what to do, not in Celery's."""
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with (
+        DagsterInstance.from_config(str(tmp_path)) as instance,
+        pytest.raises(ConfigurationError, match="put deploy/celery"),
+    ):
+        worker_app(instance)

@@ -199,7 +199,14 @@ RUNBOOK_IMPACTS = {
     "Instagram API": "Instagram publishes fail, circuit breaker activates after 5 failures",
     "YouTube API": "YouTube publishes fail, circuit breaker activates after 5 failures",
 }
-OUR_PARTS = {"Dagster's daemon", "the code server", "the webserver", "the API", "a dispatcher"}
+OUR_PARTS = {
+    "Dagster's daemon",
+    "the code server",
+    "the webserver",
+    "the API",
+    "a dispatcher",
+    "a Celery worker",
+}
 
 
 def _failure_rows() -> list[list[str]]:

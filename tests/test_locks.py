@@ -10,7 +10,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
-LOCKS = {"dev.lock": ("local", "dev"), "run.lock": ()}
+LOCKS = {
+    "dev.lock": ("local", "dev", "celery", "kubernetes"),
+    "run.lock": (),
+    "cluster.lock": ("celery", "kubernetes"),
+}
+SHIPPED = ("run.lock", "cluster.lock")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;]+)", re.MULTILINE)
 
 
@@ -62,16 +67,18 @@ def test_a_lock_satisfies_what_the_project_asks_for(lock: str) -> None:
         )
 
 
-def test_production_runs_the_versions_that_the_tests_run() -> None:
-    """run.lock is a part of dev.lock: nothing ships that was not tested."""
+@pytest.mark.parametrize("lock", SHIPPED)
+def test_production_runs_the_versions_that_the_tests_run(lock: str) -> None:
+    """Each is a part of dev.lock: nothing ships that was not tested."""
     tested = _pins("dev.lock")
-    for name, version in _pins("run.lock").items():
+    for name, version in _pins(lock).items():
         assert tested.get(name) == version, name
 
 
-def test_production_installs_no_embedded_server() -> None:
+@pytest.mark.parametrize("lock", SHIPPED)
+def test_production_installs_no_embedded_server(lock: str) -> None:
     """The extra `local` never reaches a deployment."""
-    shipped = _pins("run.lock")
+    shipped = _pins(lock)
     for wanted in _asked(("local",)):
         name = canonicalize_name(wanted.name)
         if name not in {canonicalize_name(r.name) for r in _asked(())} | {"psutil", "uvloop"}:

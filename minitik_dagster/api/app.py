@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from minitik_dagster import __version__
 from minitik_dagster.api.alarm import AlarmWatch
-from minitik_dagster.api.boundary import RequestBoundary, allowed_hosts
+from minitik_dagster.api.boundary import RequestBoundary
 from minitik_dagster.api.exit import server_exit
 from minitik_dagster.api.notices import NoticePost
 from minitik_dagster.api.openapi import install_openapi, name_operations
@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.minitik = ApiState(settings)
     app.state.notices = NoticePost(app.state.minitik)
-    app.add_middleware(RequestBoundary, hosts=allowed_hosts(settings.nextauth_url))
+    app.add_middleware(RequestBoundary, hosts=settings.allowed_hosts())
     install_handlers(app)
     install_openapi(app, webhooks.sent, [ChangedMessage])
     name_operations((*ROUTERS, webhooks.sent))

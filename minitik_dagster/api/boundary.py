@@ -8,7 +8,6 @@ import re
 import traceback
 from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,22 +21,16 @@ from minitik_dagster.api.problems import (
     ProblemType,
     problem_body,
 )
+from minitik_dagster.hosts import host_name
 from minitik_dagster.ids import new_id
 from minitik_dagster.resilience.request_rate import Taken
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
-LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 # Bodies hold texts and ids; media goes to the object store. The largest thing that may stand in one
 # is a YouTube thumbnail of 50 MB in base64.
 MAX_BODY_BYTES: Final = 70_000_000
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger(__name__)
-
-
-def allowed_hosts(own_url: str) -> frozenset[str]:
-    """Return the host names this server answers for: loopback and its own (NEXTAUTH_URL)."""
-    own = urlsplit(own_url).hostname
-    return LOOPBACK_HOSTS | ({own.lower()} if own else frozenset())
 
 
 class RequestBoundary:
@@ -93,12 +86,7 @@ class RequestBoundary:
             await _send_problem(scope, send_with_id, request_id, INTERNAL, detail)
 
     def _refusal(self, headers: Headers) -> tuple[ProblemType, str] | None:
-        host = headers.get("host", "")
-        try:
-            name = urlsplit(f"//{host}").hostname
-        except ValueError:
-            name = None
-        if name is None or name not in self.hosts:
+        if host_name(headers.get("host", "")) not in self.hosts:
             return INVALID_HOST, "call this server by its own name (NEXTAUTH_URL) or on loopback"
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:

@@ -184,8 +184,11 @@ class Stack:
         web = self._program(
             plan,
             "dagster-webserver",
-            ["dagster_webserver", *workspace],
-            ["--host", LOOPBACK, "--port", str(plan.web_port)],
+            ["uvicorn", "minitik_dagster.webserver.app:create_app", "--factory"],
+            [
+                *("--host", LOOPBACK, "--port", str(plan.web_port), "--log-level", "warning"),
+                *("--no-proxy-headers", "--timeout-graceful-shutdown", "5"),
+            ],
         )
         daemon = self._program(plan, "dagster-daemon", ["dagster._daemon", "run", *workspace], [])
         for child in (web, daemon):

@@ -14,6 +14,7 @@ from minitik_dagster.db.types import from_db
 from minitik_dagster.publishing import health_queries
 
 UNTAKEN_AFTER = timedelta(seconds=60)
+SILENT_AFTER = timedelta(seconds=60)
 OVERDUE_AFTER = timedelta(minutes=5)
 UNKNOWN_AFTER = timedelta(hours=1)
 LEASE_OVER_FOR = timedelta(minutes=5)
@@ -44,6 +45,12 @@ def untaken(connection: Connection, allowed: timedelta = UNTAKEN_AFTER) -> Untak
     row = _ask(connection, health_queries.UNTAKEN, allowed=allowed)
     oldest = from_db(row["oldest"]) if row["oldest"] else None
     return Untaken(row["total"], tuple(row["ids"] or ()), row["late"], oldest)
+
+
+def resident_beats(connection: Connection, host: str, allowed: timedelta = SILENT_AFTER) -> bool:
+    """Whether a resident dispatcher of that host has sent a heartbeat within `allowed`."""
+    asked = text(health_queries.RESIDENT_BEATS)
+    return bool(connection.execute(asked, {"host": host, "allowed": allowed}).scalar_one())
 
 
 def overdue(connection: Connection, allowed: timedelta = OVERDUE_AFTER) -> Found:

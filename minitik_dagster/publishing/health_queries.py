@@ -82,3 +82,12 @@ SELECT {_COUNTED} FROM (
     WHERE p.stage = 'preparing' AND s."startedAt" < {NOW} - CAST(:preparing AS interval)
 ) f
 """
+
+# Whether a resident dispatcher of one machine (or container: each has its own name) has beaten lately.
+RESIDENT_BEATS = f"""
+SELECT EXISTS (
+    SELECT 1 FROM dispatchers d
+    WHERE d.kind = 'resident' AND d.host = :host AND d."endedAt" IS NULL
+      AND d."heartbeatAt" > {NOW} - CAST(:allowed AS interval)
+)
+"""

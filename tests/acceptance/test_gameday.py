@@ -41,7 +41,7 @@ ALL = tuple(Platform)
 DAEMON, CODE_SERVER, WEBSERVER, API = (
     "dagster._daemon",
     "dagster api grpc",
-    "dagster_webserver",
+    "minitik_dagster.webserver.app",
     "minitik_dagster.api.app",
 )
 

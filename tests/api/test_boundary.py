@@ -57,10 +57,14 @@ def test_another_host_name_is_refused(api: httpx.Client, host: str) -> None:
 
 
 def test_the_configured_host_and_loopback_names_are_served() -> None:
-    app = create_app(Settings(nextauth_url="https://Posts.Example.test"))
-    with _client(app) as client:
-        for host in ("posts.example.test", "POSTS.example.test:443", "localhost:1", "[::1]:9"):
+    """And the names that an operator adds, for what calls us inside a cluster."""
+    own, added = "https://Posts.Example.test", "minitik-api"
+    hosts = ("posts.example.test", "POSTS.example.test:443", "localhost:1", "[::1]:9")
+    with _client(create_app(Settings(nextauth_url=own, minitik_allowed_hosts=added))) as client:
+        for host in (*hosts, "minitik-api:8000"):
             assert client.get("/healthz", headers={"Host": host}).status_code == 200, host
+    with _client(create_app(Settings(nextauth_url=own))) as client:
+        assert client.get("/healthz", headers={"Host": "minitik-api:8000"}).status_code == 400
 
 
 def test_a_body_beyond_the_bound_is_413_before_it_is_read(no_database: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -156,3 +157,31 @@ def test_a_dispatcher_reports_its_measured_skew(minitik: Command, deployment: En
         (skew,) = connection.execute(text('SELECT "skewMs" FROM dispatchers')).scalars()
     assert skew is not None
     assert abs(skew) < 2000
+
+
+def test_a_health_check_tells_whether_this_hosts_dispatcher_beats(
+    minitik: Command, on_database: Engine
+) -> None:
+    """By its heartbeat in the database: one of another machine, an ended or a silent one does not count."""
+    assert minitik("dispatcher", "--check").code == 1
+    host = socket.gethostname()
+    _register(on_database, "other", "resident", "elsewhere", 0, ended=False)
+    _register(on_database, "run", "dagster", host, 0, ended=False)
+    _register(on_database, "ended", "resident", host, 0, ended=True)
+    _register(on_database, "silent", "resident", host, 120, ended=False)
+    assert minitik("dispatcher", "--check").code == 1
+    _register(on_database, "mine", "resident", host, 1, ended=False)
+    assert "beating" in minitik.good("dispatcher", "--check").out
+
+
+def _register(engine: Engine, name: str, kind: str, host: str, age: int, *, ended: bool) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                'INSERT INTO dispatchers (id, kind, instance, host, pid, "startedAt", "heartbeatAt", '
+                "\"endedAt\") SELECT :id, :kind, 'default', :host, 1, beat, beat, "
+                "CASE WHEN :ended THEN beat END "
+                "FROM (SELECT (now() AT TIME ZONE 'UTC') - make_interval(secs => :age) AS beat) b"
+            ),
+            {"id": name, "kind": kind, "host": host, "age": age, "ended": ended},
+        )

@@ -214,6 +214,7 @@ def shell(
     (binaries / "redis-cli").chmod(stat.S_IRWXU)
     monkeypatch.setenv("ADMIN_EMAILS", email)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}{os.pathsep}{installation() / 'bin'}")
     settings = Settings().model_copy(update={"nextauth_secret": SecretStr("x" * 40)})
     with serving(settings) as api:
         yield Shell(

@@ -8,7 +8,9 @@ from types import FrameType
 
 import uvloop
 
+from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.local.sandbox.server import listen, serve
+from minitik_dagster.settings import load_settings
 
 
 def main() -> int:
@@ -18,6 +20,11 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="0 takes any free port")
     parser.add_argument("--db", type=Path, required=True, help="the SQLite file that keeps state")
     options = parser.parse_args()
+    try:
+        hosts = load_settings().allowed_hosts()
+    except ConfigurationError as problem:
+        sys.stderr.write(f"sandbox: {problem}\n")
+        return 1
     try:
         listener = listen(options.host, options.port)
     except OSError as problem:
@@ -31,7 +38,7 @@ def main() -> int:
     # uvicorn shuts down in order and then raises the signal again for whoever stood here before.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    uvloop.run(serve(listener, options.db, announce))
+    uvloop.run(serve(listener, options.db, announce, hosts))
     return 0
 
 

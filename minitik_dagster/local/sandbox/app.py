@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
+from minitik_dagster.hosts import LOOPBACK_HOSTS, host_name
 from minitik_dagster.local.sandbox import control, page
 from minitik_dagster.local.sandbox.faults import DEFAULT_STATUS, Fault
 from minitik_dagster.local.sandbox.http import (
@@ -24,7 +25,6 @@ from minitik_dagster.local.sandbox.world import RecordedCall, World
 from minitik_dagster.local.sandbox.youtube.platform import YouTube
 
 Send = Callable[[Message], Awaitable[None]]
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 CUT_EXTENSION: Final = "sandbox.cut"
 """Scope extension with a function that closes the TCP connection at once."""
 
@@ -59,8 +59,9 @@ class Platform(Protocol):
 class Sandbox:
     """The sandbox as an ASGI application over one `World`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, hosts: frozenset[str] = LOOPBACK_HOSTS) -> None:
         self.world = world
+        self.hosts = hosts
         self.platforms: tuple[Platform, ...] = (TikTok(world), Instagram(world), YouTube(world))
         self._by_prefix = {
             prefix: platform for platform in self.platforms for prefix in platform.prefixes
@@ -77,8 +78,9 @@ class Sandbox:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         host = headers.get("host", "")
-        if _host_name(host) not in _LOOPBACK:
-            await _send(send, json_reply(403, {"error": "the sandbox answers loopback hosts only"}))
+        if host_name(host) not in self.hosts:
+            told = "the sandbox answers on loopback, and by the names in MINITIK_ALLOWED_HOSTS"
+            await _send(send, json_reply(403, {"error": told}))
             return
         path: str = scope["path"]
         head, _, rest = path[1:].partition("/")
@@ -211,12 +213,6 @@ def _asking_back(reply: Reply, fault: Fault) -> Reply:
         return reply
     header = ("Retry-After", str(fault.retryAfterSeconds))
     return replace(reply, headers=(*reply.headers, header))
-
-
-def _host_name(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower()
 
 
 async def _send(send: Send, reply: Reply) -> None:

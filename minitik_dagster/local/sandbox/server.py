@@ -40,13 +40,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(listener: socket.socket, database: Path, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `announce` gets the base URL once requests are answered."""
+async def serve(
+    listener: socket.socket,
+    database: Path,
+    announce: Callable[[str], None],
+    hosts: frozenset[str],
+) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` gets the base URL once requests are answered.
+
+    `hosts` are the names it answers for.
+    """
     address = listener.getsockname()
     host = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
     server = uvicorn.Server(
         uvicorn.Config(
-            Sandbox(open_world(database)),
+            Sandbox(open_world(database), hosts),
             http=CuttableProtocol,
             ws="none",
             lifespan="on",

@@ -1,12 +1,16 @@
 """The control interface: seeding, inspection, limits, time, restart, and who may ask."""
 
 import json
+import os
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from .apps import VIDEO, InstagramApp, TikTokApp, YouTubeApp
@@ -259,3 +263,18 @@ def test_an_address_that_does_not_exist_is_refused_in_the_platforms_envelope(
     assert sandbox.http.get(base + "/instagram-graph/v25.0/a/b/c").json()["error"]["code"] == 2500
     assert sandbox.http.get(base + "/_sandbox/nothing").status_code == 404
     assert sandbox.http.get(base + "/elsewhere").status_code == 404
+
+
+def test_the_names_of_the_common_host_list_are_served(tmp_path: Path) -> None:
+    """MINITIK_ALLOWED_HOSTS counts here as it does for the API and the web UI; others are refused."""
+    environment = os.environ | {"MINITIK_ALLOWED_HOSTS": "sandbox.example.test"}
+    program = [sys.executable, "-m", "minitik_dagster.local.sandbox", "--db", str(tmp_path / "db")]
+    with subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            base = process.stdout.readline().split()[-1]
+            for host, status in (("sandbox.example.test:80", 200), ("evil.example", 403)):
+                answer = httpx2.get(f"{base}/_sandbox/posts", headers={"Host": host})
+                assert answer.status_code == status, host
+        finally:
+            process.terminate()
