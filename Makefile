@@ -54,7 +54,7 @@ test-slow: $(STAMP) ## The tiers slow (minutes), chaos (kills at every point), g
 	  echo "test-slow: the tier pooler needs PgBouncer: apt-get install pgbouncer" >&2; exit 1; }
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || { \
 	  echo "test-slow: the tier proxy needs nginx: apt-get install nginx-light" >&2; exit 1; }
-	@for program in curl openssl; do command -v $$program >/dev/null || { \
+	@for program in curl jq openssl; do command -v $$program >/dev/null || { \
 	  echo "test-slow: the runbook's test needs $$program: apt-get install $$program" >&2; exit 1; }; done
 	@$(BIN)/python -m pytest -m "$(SLOW_TIERS)" -n $(SLOW_WORKERS) --dist loadgroup $(ARGS)
 

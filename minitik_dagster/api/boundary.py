@@ -26,9 +26,11 @@ from minitik_dagster.ids import new_id
 from minitik_dagster.resilience.request_rate import Taken
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
-# Bodies hold texts and ids; media goes to the object store. The largest thing that may stand in one
-# is a YouTube thumbnail of 50 MB in base64.
-MAX_BODY_BYTES: Final = 70_000_000
+# Bodies hold texts and ids; media goes to the object store. A post's options may hold a YouTube thumbnail of
+# 50 MB in base64, and a small video is a body of its own (api/routers/direct_upload.py bounds it further).
+MAX_BODY_BYTES: Final = 1_000_000
+MAX_POST_BYTES: Final = 70_000_000
+_POSTS: Final = re.compile(r"/api/(scheduling|publishing|content/direct)(/|$)")
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger(__name__)
 
@@ -61,16 +63,17 @@ class RequestBoundary:
                     told.update(rate.headers())
             await send(message)
 
-        if (refusal := self._refusal(headers)) is not None:
+        most = MAX_POST_BYTES if _POSTS.match(scope["path"]) else MAX_BODY_BYTES
+        if (refusal := self._refusal(headers, most)) is not None:
             await _send_problem(scope, send_with_id, request_id, *refusal)
             return
-        limited = _LimitedBody(receive)
+        limited = _LimitedBody(receive, most)
         try:
             await self.app(scope, limited, send_with_id)
         except _BodyTooLargeError:
             if started:
                 raise
-            await _send_problem(scope, send_with_id, request_id, *_too_large())
+            await _send_problem(scope, send_with_id, request_id, *_too_large(most))
         except Exception as error:
             _log.error(
                 "request.failed",
@@ -85,12 +88,12 @@ class RequestBoundary:
             detail = "an unexpected error; tell the operator the requestId"
             await _send_problem(scope, send_with_id, request_id, INTERNAL, detail)
 
-    def _refusal(self, headers: Headers) -> tuple[ProblemType, str] | None:
+    def _refusal(self, headers: Headers, most: int) -> tuple[ProblemType, str] | None:
         if host_name(headers.get("host", "")) not in self.hosts:
             return INVALID_HOST, "call this server by its own name (NEXTAUTH_URL) or on loopback"
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            return _too_large()
+        if length.isdigit() and int(length) > most:
+            return _too_large(most)
         return None
 
 
@@ -101,9 +104,9 @@ class _BodyTooLargeError(Exception):
 class _LimitedBody:
     """Counts a body that came without a length."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
-        self._left = MAX_BODY_BYTES
+        self._left = most
 
     async def __call__(self) -> Message:
         message = await self._receive()
@@ -114,8 +117,8 @@ class _LimitedBody:
         return message
 
 
-def _too_large() -> tuple[ProblemType, str]:
-    return TOO_LARGE, f"a body may have {MAX_BODY_BYTES} bytes; media goes to the presigned URLs"
+def _too_large(most: int) -> tuple[ProblemType, str]:
+    return TOO_LARGE, f"a body may have {most} bytes here; media goes to the presigned URLs"
 
 
 def _where(error: Exception) -> list[str]:

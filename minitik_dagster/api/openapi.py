@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
+from minitik_dagster.api.examples import add_examples
 from minitik_dagster.api.links import add_links
 from minitik_dagster.api.problems import MEDIA_TYPE, PROBLEM_TYPES
 
@@ -101,6 +102,7 @@ def _document(app: FastAPI, sent: APIRouter, also: Iterable[type[BaseModel]]) ->
         for operation in path.values():
             _drop_fastapi_422(operation)
             add_links(operation)
+            add_examples(operation)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     return built

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from minitik_dagster.api.app import create_app
-from minitik_dagster.api.boundary import MAX_BODY_BYTES
+from minitik_dagster.api.boundary import MAX_BODY_BYTES, MAX_POST_BYTES
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.local.ports import free_port
 from minitik_dagster.settings import Settings
@@ -67,12 +67,26 @@ def test_the_configured_host_and_loopback_names_are_served() -> None:
         assert client.get("/healthz", headers={"Host": "minitik-api:8000"}).status_code == 400
 
 
-def test_a_body_beyond_the_bound_is_413_before_it_is_read(no_database: TestClient) -> None:
-    answer = no_database.post(
-        "/api/scheduling", headers={"Content-Length": str(MAX_BODY_BYTES + 1)}, content=b"{}"
-    )
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/api/scheduling", MAX_POST_BYTES),
+        ("/api/content/direct", MAX_POST_BYTES),
+        ("/api/content", MAX_BODY_BYTES),
+        ("/api/keys", MAX_BODY_BYTES),
+        ("/api/scheduling-not", MAX_BODY_BYTES),
+    ],
+)
+def test_a_body_beyond_the_bound_is_413_before_it_is_read(
+    no_database: TestClient, path: str, most: int
+) -> None:
+    """A post may hold a thumbnail, and a small video is a body; nothing else is large."""
+    answer = no_database.post(path, headers={"Content-Length": str(most + 1)}, content=b"{}")
     assert answer.status_code == 413
     assert answer.json()["type"] == "/problems/body-too-large"
+    assert str(most) in answer.json()["detail"]
+    allowed = no_database.post(path, headers={"Content-Length": str(most)}, content=b"{}")
+    assert allowed.status_code != 413
 
 
 def test_an_unknown_path_and_a_wrong_method_are_problems(api: httpx.Client) -> None:

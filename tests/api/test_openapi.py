@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from jsonschema import Draft202012Validator
 
 from minitik_dagster.api.app import create_app
+from minitik_dagster.api.examples import EXAMPLES
 from minitik_dagster.api.links import LINKS
 from minitik_dagster.api.problems import PROBLEM_TYPES, problem_type_of
 from minitik_dagster.errors import MinitikError
@@ -145,3 +147,19 @@ def test_links_lead_to_operations_and_fill_their_paths(document: dict[str, Any])
         for link in links.values():
             names = {one["name"] for one in operations[link["operationId"]]["parameters"]}
             assert set(link["parameters"]) <= names
+
+
+def test_every_json_body_has_an_example_that_its_schema_takes(document: dict[str, Any]) -> None:
+    """By jsonschema, references resolved in the document itself."""
+    missing = set(EXAMPLES)
+    for operation in _operations(document):
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if body is None:
+            continue
+        name = operation["operationId"].partition("_alias")[0]
+        assert "example" in body or "examples" in body, f"{name}: add one to api/examples.py"
+        if "example" in body:
+            missing.discard(name)
+            schema = {**body["schema"], "components": document["components"]}
+            Draft202012Validator(schema).validate(body["example"])
+    assert not missing, "no operation has this name"
