@@ -48,7 +48,7 @@ class Guard:
 CONTENT_READ, CONTENT_WRITE = Guard(("content:read",)), Guard(("content:write",))
 ACCOUNTS_READ, ANALYTICS = Guard(("accounts:read",)), Guard(("analytics:read",))
 POSTS, SCHEDULE, PUBLISH = Guard(READS_POSTS), Guard(("schedule:write",)), Guard(("publish",))
-WEBHOOKS = Guard(("webhooks",))
+WEBHOOKS, NOTIFICATIONS = Guard(("webhooks",)), Guard(("notifications",))
 ANY, ADMIN, OPEN = Guard(), Guard(admin=True), Guard(is_open=True)
 _POST = {"contentId": "<content>", "accountIds": ["<account>"]}
 _MINE_ON_THEIRS = {"contentId": "<mine>", "accountIds": ["<account>"]}
@@ -133,6 +133,12 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("DELETE", "/api/webhooks/{webhook_id}"): WEBHOOKS,
     ("GET", "/api/webhooks/{webhook_id}/deliveries"): WEBHOOKS,
     ("POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/resend"): WEBHOOKS,
+    ("GET", "/api/notifications/preferences"): NOTIFICATIONS,
+    ("PATCH", "/api/notifications/preferences"): NOTIFICATIONS,
+    ("GET", "/api/notifications/push-key"): NOTIFICATIONS,
+    ("GET", "/api/notifications/subscriptions"): NOTIFICATIONS,
+    ("POST", "/api/notifications/subscriptions"): NOTIFICATIONS,
+    ("DELETE", "/api/notifications/subscriptions/{subscription_id}"): NOTIFICATIONS,
     ("GET", "/api/events"): Guard(READS_POSTS, stream=True),
     # The signature is its credential: tests/api/test_platform_events.py.
     ("POST", "/api/webhooks/tiktok"): OPEN,
@@ -148,6 +154,7 @@ _PARAMETERS = {
     "letter_id": "<letter>", "key_id": "<key>", "platform": "tiktok",
     "account_id": "<account>", "provider": "tiktok", "webhook_id": "<webhook>",
     "delivery_id": "<delivery>", "export_id": "<export>",
+    "subscription_id": "<subscription>",
 }  # fmt: skip
 
 
