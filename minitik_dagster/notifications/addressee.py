@@ -100,5 +100,5 @@ def _inner(payload: Mapping[str, Any]) -> dict[str, Any]:
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):
         return ZoneInfo("UTC")

@@ -86,7 +86,11 @@ def quiet_end(quiet: QuietHours, zone_name: str, now: datetime) -> datetime | No
     """
     try:
         zone = ZoneInfo(zone_name)
-    except (OSError, ValueError):  # a zone that this machine's data do not have (any more)
+    except (
+        KeyError,
+        OSError,
+        ValueError,
+    ):  # a zone that this machine's data do not have (any more)
         zone = ZoneInfo("UTC")
     today = now.astimezone(zone).date()
     over_midnight = timedelta(days=1) if quiet.end <= quiet.start else timedelta()

@@ -23,7 +23,7 @@ from minitik_dagster.outbound import Outbound, OutboundError
 
 MOST_PER_USER: Final = 20
 _AUTH_BYTES: Final = 16
-_NOW: Final = text("SELECT statement_timestamp() AT TIME ZONE 'UTC'")
+_NOW: Final = text("SELECT CAST(statement_timestamp() AT TIME ZONE 'UTC' AS timestamp(3))")
 _FIX: Final = "send the subscription as PushManager.subscribe() gives it"
 
 

@@ -24,6 +24,7 @@ from tests.api.browsing import OWN_ORIGIN, sign_in
 from tests.api.scene import Person, Scene
 from tests.api.server import serving
 from tests.api.test_dead_letters import failed_post
+from tests.notifications.browser import Browser
 
 READS_POSTS = ("content:read", "publish:read")
 
@@ -245,6 +246,9 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
     # Not to be sent while these tests look at every row.
     scene.run('UPDATE webhook_deliveries SET state = \'dead\', "doneAt" = "createdAt"')
     [delivery] = scene.rows("SELECT id FROM webhook_deliveries")
+    browser = Browser().subscription("http://127.0.0.1:9/push")
+    subscribed = api.post("/api/notifications/subscriptions", json=browser, headers=other.headers)
+    assert subscribed.status_code == 201, subscribed.text
     exported = api.post(
         "/api/analytics/export", json={"format": "csv", "range": "7d"}, headers=other.headers
     )
@@ -261,6 +265,7 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
             "webhook": hook.json()["id"],
             "delivery": delivery["id"],
             "export": exported.json()["id"],
+            "subscription": subscribed.json()["id"],
             "mine": scene.content(person),
             "tomorrow": tomorrow,
         }
