@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.errors import DependencyDownError
+from minitik_dagster.notifications.events import PUBLICATION_FAILED, PUBLICATION_PUBLISHED
 from minitik_dagster.notifications.mail import (
     AppriseMailer,
     Mailer,
@@ -23,7 +24,6 @@ from minitik_dagster.notifications.mail import (
     PrintingMailer,
     choose_mailer,
 )
-from minitik_dagster.notifications.events import PUBLICATION_FAILED, PUBLICATION_PUBLISHED
 from minitik_dagster.notifications.notices import (
     ACCOUNT_DISCONNECTED,
     ACCOUNT_EXPIRES_SOON,

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import product
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends
@@ -23,7 +24,7 @@ from minitik_dagster.api.schemas.notifications import (
 from minitik_dagster.db.migrate import stamped_world
 from minitik_dagster.errors import FieldProblem, InvalidInputError
 from minitik_dagster.notifications import subscriptions
-from minitik_dagster.notifications.kinds import Channel
+from minitik_dagster.notifications.kinds import Channel, Kind
 from minitik_dagster.notifications.preferences import (
     Preferences,
     QuietHours,
@@ -99,8 +100,9 @@ def unsubscribe(subscription_id: str, caller: NotificationsDep, session: Session
 def _changed(wishes: Preferences, body: PreferencesChange) -> Preferences:
     """Return the wishes with what the body names; InvalidInputError for a zone or hours that are none."""
     choices = {kind: dict(chosen) for kind, chosen in wishes.choices.items()}
-    for kind, channels in (body.kinds or {}).items():
-        for channel in Channel:
+    for kind, channel in product(Kind, Channel):
+        channels = getattr(body.kinds, kind.value, None)
+        if channels is not None:
             wanted = getattr(channels, channel.value)
             if wanted is not None:
                 choices.setdefault(kind, {})[channel] = wanted

@@ -26,6 +26,16 @@ class ChannelsBody(Body):
     email: StrictBool | None = None
 
 
+class KindsBody(Body):
+    """The kinds whose channels are to change."""
+
+    content_published: Annotated[ChannelsBody | None, Field(alias="content_published")] = None
+    publication_failed: Annotated[ChannelsBody | None, Field(alias="publication_failed")] = None
+    analytics_update: Annotated[ChannelsBody | None, Field(alias="analytics_update")] = None
+    account_disconnected: Annotated[ChannelsBody | None, Field(alias="account_disconnected")] = None
+    schedule_reminder: Annotated[ChannelsBody | None, Field(alias="schedule_reminder")] = None
+
+
 class QuietHoursBody(Body):
     """Wall time in `timezone`, over midnight where `to` is the earlier."""
 
@@ -36,7 +46,7 @@ class QuietHoursBody(Body):
 class PreferencesChange(Body):
     """What is to change; what is left out stays. `quietHours` null: there are none."""
 
-    kinds: dict[Kind, ChannelsBody] | None = None
+    kinds: KindsBody | None = None
     timezone: Zone | None = None
     quiet_hours: QuietHoursBody | None = None
     urgent_passes: StrictBool | None = None
