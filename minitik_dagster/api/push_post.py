@@ -1,4 +1,4 @@
-"""The API process sends web push messages itself, and queues reminders, in a thread of its own.
+"""The API process sends web push messages itself, and queues what a sweep finds, in a thread of its own.
 
 Apart from e-mail (api.notices): a slow push service delays no sign-in link.
 """
@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.notifications.catch_up import queue_published
 from minitik_dagster.notifications.push import PushSender
 from minitik_dagster.notifications.reminders import remind
 
@@ -49,6 +50,7 @@ class PushPost:
             try:
                 if sweeps % _SWEEPS_BETWEEN_REMINDERS == 0:
                     with self._state.engine.begin() as connection:
+                        queue_published(connection)
                         remind(connection)
                 while sender.work() and not self._ending.is_set():
                     pass

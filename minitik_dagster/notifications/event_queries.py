@@ -7,8 +7,6 @@ asks for its type it is a row of `webhook_deliveries` too. Parts of larger state
 
 from typing import Final
 
-from minitik_dagster.notifications.kinds import Kind, wanted
-
 NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
 # The writing transaction, as a number: rising over the cluster's life, and comparable with a snapshot's.
 XACT = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
@@ -23,21 +21,18 @@ def instant(column: str) -> str:
     return f"""to_char({column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
-_PUBLISHED_WANTED = wanted(Kind.CONTENT_PUBLISHED, 't."userId"')
-_FAILED_WANTED = wanted(Kind.PUBLICATION_FAILED, 't."userId"')
-
-
 def recorded(facts: str) -> str:
     """Return the CTEs `told`, `queued` and `noticed` that write the rows of the CTE `facts`.
 
-    `noticed`: what becomes a notice to the person, once per event, by the same transaction. Most people
-    are not told of each post that is public: no row is written where nobody would read it.
+    `noticed`: what becomes a notice to the person, once per event. The engine asks no table here that a
+    later schema brought: who is told of published posts by e-mail alone is looked up afterwards
+    (notifications.catch_up).
     """
     return f"""
 told AS (
     INSERT INTO events ("userId", type, data, at, xact)
     SELECT user_id, type, data, {NOW}, {XACT} FROM {facts}
-    RETURNING "userId", type, data, at
+    RETURNING seq, "userId", type, data, at
 ), queued AS (
     INSERT INTO webhook_deliveries (id, "webhookId", type, data, at, state, attempts, since, "dueAt",
         "createdAt")
@@ -47,10 +42,10 @@ told AS (
         AND t.type = ANY(w.events)
 ), noticed AS (
     INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt")
-    SELECT 'event:' || gen_random_uuid(), t.type, t.data || jsonb_build_object('userId', t."userId"),
-        t.at, 0, t.at
-    FROM told t WHERE (t.type = 'publication.failed' AND {_FAILED_WANTED})
-        OR (t.type = 'publication.published' AND {_PUBLISHED_WANTED})
+    SELECT 'event:' || t.seq, t.type, t.data || jsonb_build_object('userId', t."userId"), t.at, 0, t.at
+    FROM told t WHERE t.type = 'publication.failed' OR (t.type = 'publication.published'
+        AND EXISTS (SELECT 1 FROM notification_subscriptions s WHERE s."userId" = t."userId"))
+    ON CONFLICT (id) DO NOTHING
 )"""
 
 

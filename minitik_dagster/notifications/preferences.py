@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from minitik_dagster.notifications.catch_up import queue_published
 from minitik_dagster.notifications.events import PUBLICATION_FAILED, PUBLICATION_PUBLISHED
 from minitik_dagster.notifications.kinds import DEFAULTS, Channel, Kind
 from minitik_dagster.notifications.notices import (
@@ -147,8 +148,12 @@ def read_preferences(connection: Session | Connection, user_id: str) -> Preferen
 
 
 def lock_preferences(session: Session, user_id: str) -> Preferences:
-    """Return a person's wishes, which nobody else changes until the transaction ends."""
+    """Return a person's wishes, which nobody else changes until the transaction ends.
+
+    What has happened until now is told by the wishes until now.
+    """
     session.execute(_LOCK, {"id": user_id})
+    queue_published(session, user_id)
     return read_preferences(session, user_id)
 
 

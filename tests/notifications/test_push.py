@@ -16,12 +16,14 @@ from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.local.ports import free_port
 from minitik_dagster.notifications import notices, subscriptions
+from minitik_dagster.notifications.catch_up import queue_published
 from minitik_dagster.notifications.events import PUBLICATION_FAILED, PUBLICATION_PUBLISHED, tell
 from minitik_dagster.notifications.kinds import Channel, Kind
 from minitik_dagster.notifications.preferences import (
     KINDS,
     Preferences,
     QuietHours,
+    lock_preferences,
     quiet_end,
     read_preferences,
     write_preferences,
@@ -293,16 +295,29 @@ def test_what_is_not_wished_is_not_sent(desk: Desk, receiver: Receiver) -> None:
     desk.look()
     assert (receiver.requests, desk.mail.sent) == ([], [])
     assert desk.rows()[0]["error"] == "not wanted by push"
-    desk.tell(PUBLICATION_FAILED, **FAILED)
+
+
+def test_a_published_post_comes_by_mail_alone_to_whom_it_is_wanted_so(desk: Desk) -> None:
+    """From the wish on, once; without it, and without a browser, not even a row is written."""
     desk.tell(PUBLICATION_PUBLISHED, platform="tiktok")
-    assert desk.look() == 0, "what nobody would read is not even written"
-    with_mail = {Kind.CONTENT_PUBLISHED: {Channel.EMAIL: True, Channel.PUSH: False}}
-    desk.wish(choices=with_mail)
+    assert desk.scene.rows("SELECT 1 FROM outbox") == []
+    desk.wish(choices={Kind.CONTENT_PUBLISHED: {Channel.EMAIL: True}})
     desk.tell(PUBLICATION_PUBLISHED, platform="tiktok", permalink="https://t.example/v/1")
+    with Session(desk.scene.engine) as session, session.begin():
+        assert queue_published(session) == 1
+        assert queue_published(session) == 0
     assert desk.look() == 1
     [(_, subject, body)] = desk.mail.sent
     assert subject == "Published on TikTok: My day at the lake"
     assert "https://t.example/v/1" in body
+    desk.tell(PUBLICATION_PUBLISHED, platform="tiktok", permalink="https://t.example/v/2")
+    with Session(desk.scene.engine) as session, session.begin():
+        lock_preferences(session, desk.person.id)
+        write_preferences(session, desk.person.id, Preferences())
+        assert queue_published(session) == 0
+    assert len(desk.scene.rows("SELECT 1 FROM outbox")) == 2, "by the wish of its time"
+    desk.look()
+    assert len(desk.mail.sent) == 1, "and by that of now"
 
 
 def test_what_falls_into_quiet_hours_comes_at_their_end(desk: Desk, receiver: Receiver) -> None:
