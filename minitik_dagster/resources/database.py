@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
-from dagster import ConfigurableResource, InitResourceContext
+from dagster import ConfigurableResource
 from sqlalchemy import Connection, Engine
 
 from minitik_dagster.db.engine import make_engine
-from minitik_dagster.resources import run_log
 from minitik_dagster.settings import load_settings
 
 _MOST: Final = 4
@@ -18,18 +17,7 @@ _making = Lock()
 
 
 class DatabaseResource(ConfigurableResource[None]):
-    """Lends connections to DATABASE_URL; holds neither the URL nor a connection itself.
-
-    A run that asks for it has its id in every line of its log.
-    """
-
-    def setup_for_execution(self, context: InitResourceContext) -> None:
-        """Begin the run's log."""
-        run_log.begin(context)
-
-    def teardown_after_execution(self, context: InitResourceContext) -> None:
-        """End it."""
-        run_log.end()
+    """Lends connections to DATABASE_URL; holds neither the URL nor a connection itself."""
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:

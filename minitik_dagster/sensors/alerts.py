@@ -3,6 +3,7 @@
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SkipReason, sensor
 from sqlalchemy.exc import DBAPIError
 
+from minitik_dagster.logs import configure_logging
 from minitik_dagster.notifications.alert_post import AlertPost
 from minitik_dagster.operations import alerts as domain
 from minitik_dagster.resources.dagster_health import mirror
@@ -18,6 +19,8 @@ from minitik_dagster.settings import load_settings
 def alerts(context: SensorEvaluationContext, database: DatabaseResource) -> SkipReason:
     """Look once; asks for no run."""
     settings = load_settings()
+    # What is raised is told in the code server's log, in the form that is set.
+    configure_logging(settings)
     try:
         with database.connect() as connection:
             looked = domain.look(connection, settings, by_sensor=True)
