@@ -73,7 +73,7 @@ def test_every_line_about_a_publication_names_its_platform() -> None:
 def test_a_request_can_be_followed_from_its_id_to_the_posts_that_it_made(
     engine: Engine, database_url: str, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Said after the commit; a refused one says only how it ended, and no query is ever written."""
+    """Said after the commit; a refused one says only how it ended, and no path or query is ever written."""
     scene = Scene(engine)
     person = scene.person()
     account, content = scene.account(person), scene.content(person)
@@ -91,15 +91,19 @@ def test_a_request_can_be_followed_from_its_id_to_the_posts_that_it_made(
         again = api.post("/api/scheduling?code=sesame", json=body, headers=person.headers)
         assert again.status_code >= 400
         api.get("/api/scheduling", headers=person.headers)
+        for path in ("/api/scheduling/sesame", "/sesame"):
+            api.delete(path, headers=person.headers)
     lines = _lines(capsys.readouterr().err)
     mine = [line for line in lines if line.get("request_id") == "ticket-4711"]
     assert [line["event"] for line in mine] == ["publication.scheduled", "request.done"]
     [publication] = made.json()["publications"]
     assert (mine[0]["publication"], mine[0]["platform"]) == (publication["id"], "instagram")
-    assert (mine[1]["status"], mine[1]["path"]) == (201, "/api/scheduling")
+    assert (mine[1]["status"], mine[1]["route"]) == (201, "/api/scheduling")
     rest = [line for line in lines if line.get("request_id") not in {None, "ticket-4711"}]
-    assert [(line["event"], line["status"]) for line in rest] == [
-        ("request.done", again.status_code)
+    assert [(line["event"], line["route"], line["status"]) for line in rest] == [
+        ("request.done", "/api/scheduling", again.status_code),
+        ("request.done", "/api/scheduling/{job_id}", 404),
+        ("request.done", None, 404),
     ]
     assert rest[0]["request_id"] == again.headers["x-request-id"]
     assert "sesame" not in json.dumps(lines)

@@ -74,7 +74,7 @@ class RequestBoundary:
             if message["type"] == "http.response.start":
                 started = True
                 seconds = boottime() - began
-                request_log.ended(scope["method"], scope["path"], message["status"], seconds)
+                request_log.ended(scope, message["status"], seconds)
                 told = MutableHeaders(scope=message)
                 told[REQUEST_ID_HEADER] = request_id
                 if isinstance(rate := scope["state"].get("rate"), Taken):
@@ -97,7 +97,7 @@ class RequestBoundary:
                 error=type(error).__name__,
                 where=_where(error),
                 method=scope["method"],
-                path=scope["path"],
+                route=request_log.route_of(scope),
                 request_id=request_id,
             )
             if started:

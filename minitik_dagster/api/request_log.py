@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 import structlog
+from starlette.types import Scope
 
 from minitik_dagster.clock import iso_z
 from minitik_dagster.db.models import Publication
@@ -38,11 +39,25 @@ def scheduled(publications: tuple[Publication, ...]) -> None:
         ]
 
 
-def ended(method: str, path: str, status: int, seconds: float) -> None:
-    """Say what was changed, then how the request ended; never its query, which may hold codes."""
+def route_of(scope: Scope) -> str | None:
+    """Return a request's route as it is written in the code; None of one that led nowhere.
+
+    Its path and its query may hold what does not belong there: a key pasted into an address.
+    """
+    path = getattr(scope.get("route"), "path", None)
+    return str(path) if path is not None else None
+
+
+def ended(scope: Scope, status: int, seconds: float) -> None:
+    """Say what was changed, then how the request ended."""
+    method = scope["method"]
     for change in (_changes.get() or ()) if status < 400 else ():
         _log.info(**change)
     if method not in _READS or status >= 500:
         _log.info(
-            "request.done", method=method, path=path, status=status, ms=round(seconds * 1000, 1)
+            "request.done",
+            method=method,
+            route=route_of(scope),
+            status=status,
+            ms=round(seconds * 1000, 1),
         )
