@@ -5,12 +5,14 @@ from dagster import Definitions
 from minitik_dagster.assets.account_health import account_health, account_health_checks
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
 from minitik_dagster.assets.forecast import everything_due_will_go_out, forecast
+from minitik_dagster.assets.lateness import lateness, posts_are_on_time
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
 from minitik_dagster.jobs import analytics
 from minitik_dagster.jobs.forecast import forecast_daily, forecast_publications
 from minitik_dagster.jobs.maintain import maintain, maintain_daily
+from minitik_dagster.jobs.measure_lateness import measure_lateness, measure_lateness_daily
 from minitik_dagster.jobs.probe_accounts import probe_accounts, probe_accounts_every_hour
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.jobs.refresh_tokens import refresh_tokens, refresh_tokens_every_5_minutes
@@ -39,6 +41,7 @@ defs = Definitions(
         account_tokens,
         account_health,
         forecast,
+        lateness,
         *analytics.ASSETS,
     ],
     asset_checks=[
@@ -46,6 +49,7 @@ defs = Definitions(
         account_token_checks,
         account_health_checks,
         everything_due_will_go_out,
+        posts_are_on_time,
         *analytics.CHECKS,
     ],
     jobs=[
@@ -58,6 +62,7 @@ defs = Definitions(
         forget_platform_events,
         maintain,
         forecast_publications,
+        measure_lateness,
         *analytics.JOBS,
         tidy_uploads,
     ],
@@ -69,6 +74,7 @@ defs = Definitions(
         forget_platform_events_daily,
         maintain_daily,
         forecast_daily,
+        measure_lateness_daily,
         *analytics.SCHEDULES,
         tidy_uploads_every_15_minutes,
     ],

@@ -4,11 +4,12 @@
 environment into one `ConfigurationError`. Secrets are `SecretStr`: they never print.
 """
 
+import base64
 import json
 import re
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -171,6 +173,26 @@ class Settings(BaseSettings):
                         "ENCRYPTION_KEY_PREVIOUS must hold keys of 64 hex characters, "
                         "separated by commas"
                     )
+        return value
+
+    @field_validator("vapid_public_key", "vapid_private_key")
+    @classmethod
+    def _is_vapid_key(cls, value: Any, info: ValidationInfo) -> Any:
+        size = 65 if info.field_name == "vapid_public_key" else 32
+        given = value.get_secret_value() if isinstance(value, SecretStr) else value
+        try:
+            plain = base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)) if given else b""
+        except ValueError:
+            plain = b"-"
+        if given and len(plain) != size:
+            raise ValueError(f"must be {size} bytes in base64url: minitik keys vapid makes a pair")
+        return value
+
+    @field_validator("vapid_subject")
+    @classmethod
+    def _is_vapid_subject(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("mailto:", "https:")):
+            raise ValueError("must begin with mailto: or https:")
         return value
 
     @field_validator("admin_emails", mode="before")

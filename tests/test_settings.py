@@ -22,6 +22,8 @@ def planted(name: str) -> str:
         return "postgresql://minitik:feedface@db.example/minitik"
     if name in {"redis_url", "mongodb_uri"}:
         return f"{name.partition('_')[0]}://:feedface@host/0"
+    if name == "vapid_private_key":
+        return "feedface" * 5 + "AAA"
     return "feedface-secret"
 
 

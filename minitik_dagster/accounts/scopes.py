@@ -16,6 +16,7 @@ USER_SCOPES: Final = (
     "accounts:read",
     "accounts:write",
     "webhooks",
+    "notifications",
 )
 SCOPES: Final = (*USER_SCOPES, ADMIN_SCOPE)
 # Names that keys made by 0.1 carry: they keep their meaning and may still be asked for.

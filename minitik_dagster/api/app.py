@@ -12,6 +12,7 @@ from minitik_dagster.api.exit import server_exit
 from minitik_dagster.api.notices import NoticePost
 from minitik_dagster.api.openapi import install_openapi, name_operations
 from minitik_dagster.api.problems import install_handlers
+from minitik_dagster.api.push_post import PushPost
 from minitik_dagster.api.routers import ROUTERS, webhooks
 from minitik_dagster.api.schemas.webhooks import ChangedMessage
 from minitik_dagster.api.state import ApiState
@@ -34,11 +35,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.notices.start()
     post = WebhookPost(app.state.minitik)
     post.start()
+    push = PushPost(app.state.minitik)
+    push.start()
     exiting = getattr(app.state, "exiting", None) or server_exit()
     app.state.events = EventHub(app.state.minitik.settings, exiting)
     yield
     await app.state.events.close()
     post.stop()
+    push.stop()
     watch.stop()
     app.state.notices.stop()
     app.state.minitik.close()

@@ -12,7 +12,9 @@ from typing import Any, Final
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
+from minitik_dagster.api import request_log
 from minitik_dagster.api.problems import (
     INTERNAL,
     INVALID_HOST,
@@ -21,6 +23,7 @@ from minitik_dagster.api.problems import (
     ProblemType,
     problem_body,
 )
+from minitik_dagster.clock import boottime
 from minitik_dagster.hosts import host_name
 from minitik_dagster.ids import new_id
 from minitik_dagster.resilience.request_rate import Taken
@@ -51,12 +54,22 @@ class RequestBoundary:
         given = headers.get(REQUEST_ID_HEADER, "")
         request_id = given if _GIVEN_ID.fullmatch(given) else new_id()
         scope.setdefault("state", {})["request_id"] = request_id
+        with bound_contextvars(request_id=request_id):
+            await self._serve(scope, receive, send, headers, request_id)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str
+    ) -> None:
         started = False
+        began = boottime()
+        request_log.begin()
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                seconds = boottime() - began
+                request_log.ended(scope, message["status"], seconds)
                 told = MutableHeaders(scope=message)
                 told[REQUEST_ID_HEADER] = request_id
                 if isinstance(rate := scope["state"].get("rate"), Taken):
@@ -80,7 +93,7 @@ class RequestBoundary:
                 error=type(error).__name__,
                 where=_where(error),
                 method=scope["method"],
-                path=scope["path"],
+                route=request_log.route_of(scope),
                 request_id=request_id,
             )
             if started:

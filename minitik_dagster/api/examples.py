@@ -49,6 +49,19 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "description": "tells our chat",
     },
     "change_webhook": {"enabled": False},
+    "change_wishes": {
+        "kinds": {"content_published": {"push": True, "email": False}},
+        "timezone": "Europe/Lisbon",
+        "quietHours": {"from": "22:00", "to": "07:30"},
+        "reminderMinutes": 60,
+    },
+    "subscribe": {
+        "endpoint": "https://push.example.com/send/of-this-browser",
+        "keys": {
+            "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+            "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+        },
+    },
     "order_export": {"format": "csv", "range": "30d"},
 }
 

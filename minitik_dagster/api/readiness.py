@@ -13,10 +13,13 @@ from sqlalchemy import Engine
 from minitik_dagster.api.state import ApiState
 from minitik_dagster.db.migrate import require_schema
 from minitik_dagster.errors import ConfigurationError, DependencyDownError
+from minitik_dagster.operations import publishable
 from minitik_dagster.settings import Settings
 
 _SECONDS: Final = 1.0
 _LOSS: Final = {
+    "dispatcher": "nothing is sent: posts wait, and are late, until one is alive",
+    "dagster": "no new runs: tokens, analytics and checks wait; a resident dispatcher publishes",
     "redis": "all calls are allowed: breakers and limits count per process only",
     "mongodb": "analytics are unavailable; publishing is not affected",
     "s3": "uploads and preparations wait; what is prepared still goes out",
@@ -37,6 +40,22 @@ def require_database(engine: Engine) -> None:
     """Ask PostgreSQL; OperationalError when it does not answer, SchemaVersionError at another schema."""
     with engine.connect() as connection:
         require_schema(connection)
+
+
+def check_engine(engine: publishable.Engine) -> list[Check]:
+    """Say whether somebody publishes, and whether Dagster, where it has been seen, still looks."""
+    alive = f"{engine.dispatchers} alive" if engine.dispatchers else "none is alive now"
+    checks = [
+        Check("dispatcher", ok=True, detail=alive)
+        if engine.takes_posts
+        else Check("dispatcher", ok=False, detail=alive, loss=_LOSS["dispatcher"])
+    ]
+    if engine.sensor_age is not None:
+        detail = f"its sensor looked {engine.sensor_age.total_seconds():.0f} s ago"
+        silent = engine.dagster_is_silent
+        loss = _LOSS["dagster"] if silent else None
+        checks.append(Check("dagster", ok=not silent, detail=detail, loss=loss))
+    return checks
 
 
 def check_others(state: ApiState) -> list[Check]:

@@ -121,6 +121,7 @@ def daily_metrics(
     context: AssetExecutionContext, database: DatabaseResource, mongo: MongoResource
 ) -> Iterator[Output[Any]]:
     """Roll up the run's days."""
+    from minitik_dagster.analytics.digest import is_news, tell_day
     from minitik_dagster.analytics.live_posts import database_now
     from minitik_dagster.analytics.rollup import Rollup, day_documents, is_frozen
 
@@ -137,7 +138,11 @@ def daily_metrics(
                     AssetObservation(context.asset_key, partition=key, metadata=metadata)
                 )
                 continue
-            parts.append((key, day_documents(store, connection, day, now=now)))
+            documents = day_documents(store, connection, day, now=now)
+            if is_news(day, now):
+                told = tell_day(connection, day, documents)
+                context.log.info("%s: %d people are told what it brought", key, told)
+            parts.append((key, documents))
     if parts:
         posts = sum(len(document["posts"]) for _, documents in parts for document in documents)
         yield Output(Rollup(parts, now), metadata={"posts": MetadataValue.int(posts)})

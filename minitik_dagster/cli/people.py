@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(users, name="users")
     keys = typer.Typer(no_args_is_help=True, help="API keys of programs.")
     keys.command("create")(create_key)
+    keys.command("vapid")(make_vapid_keys)
     keys.command("list")(list_keys)
     keys.command("revoke")(revoke_key)
     app.add_typer(keys, name="keys")
@@ -124,6 +125,15 @@ def create_key(
         owner = users.find_user(session, user).id
         key = api_keys.create_key(session, owner, name, scopes=scope or (), expires_at=expires)
     say(key)
+
+
+def make_vapid_keys() -> None:
+    """Make a VAPID pair for web push; nothing is stored. Browsers subscribe to the public key."""
+    from minitik_dagster.notifications.web_push import new_keys
+
+    public, private = new_keys()
+    say(f"VAPID_PUBLIC_KEY={public}")
+    say(f"VAPID_PRIVATE_KEY={private}")
 
 
 def list_keys(

@@ -1,14 +1,16 @@
 """Tables of the adopted schema (`users` … `notification_subscriptions`) with our added columns.
 
+And `notification_preferences`, ours, which stands beside the subscriptions.
+
 Attribute names are ours, column names are the schema's. Defaults of the database are not relied
 on: every row says what it holds (CURRENT_TIMESTAMP would follow the connection's time zone).
 """
 
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Integer, Text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Integer, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIME
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from minitik_dagster.db.types import (
@@ -201,3 +203,18 @@ class NotificationSubscription(Base):
     p256dh: Mapped[str] = mapped_column(Text)
     auth: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column("createdAt", UtcTimestamp)
+
+
+class NotificationPreference(Base):
+    """What a person wishes to be told; without a row the defaults hold (notifications.preferences)."""
+
+    __tablename__ = "notification_preferences"
+
+    user_id: Mapped[str] = mapped_column("userId", Text, primary_key=True)
+    choices: Mapped[Any] = mapped_column(JSONB, nullable=False)
+    timezone: Mapped[str] = mapped_column(Text)
+    quiet_from: Mapped[time | None] = mapped_column("quietFrom", TIME(precision=0))
+    quiet_to: Mapped[time | None] = mapped_column("quietTo", TIME(precision=0))
+    urgent_passes: Mapped[bool] = mapped_column("urgentPasses", Boolean)
+    reminder_minutes: Mapped[int] = mapped_column("reminderMinutes", Integer)
+    updated_at: Mapped[datetime] = mapped_column("updatedAt", UtcTimestamp)

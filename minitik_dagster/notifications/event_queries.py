@@ -22,12 +22,17 @@ def instant(column: str) -> str:
 
 
 def recorded(facts: str) -> str:
-    """Return the CTEs `told` and `queued` that write the rows of the CTE `facts`."""
+    """Return the CTEs `told`, `queued` and `noticed` that write the rows of the CTE `facts`.
+
+    `noticed`: what becomes a notice to the person, once per event. The engine asks no table here that a
+    later schema brought: who is told of published posts by e-mail alone is looked up afterwards
+    (notifications.catch_up).
+    """
     return f"""
 told AS (
     INSERT INTO events ("userId", type, data, at, xact)
     SELECT user_id, type, data, {NOW}, {XACT} FROM {facts}
-    RETURNING "userId", type, data, at
+    RETURNING seq, "userId", type, data, at
 ), queued AS (
     INSERT INTO webhook_deliveries (id, "webhookId", type, data, at, state, attempts, since, "dueAt",
         "createdAt")
@@ -35,6 +40,12 @@ told AS (
         'waiting', 0, t.at, t.at, t.at
     FROM told t JOIN webhooks w ON w."userId" = t."userId" AND w."disabledAt" IS NULL
         AND t.type = ANY(w.events)
+), noticed AS (
+    INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt")
+    SELECT 'event:' || t.seq, t.type, t.data || jsonb_build_object('userId', t."userId"), t.at, 0, t.at
+    FROM told t WHERE t.type = 'publication.failed' OR (t.type = 'publication.published'
+        AND EXISTS (SELECT 1 FROM notification_subscriptions s WHERE s."userId" = t."userId"))
+    ON CONFLICT (id) DO NOTHING
 )"""
 
 

@@ -22,6 +22,12 @@ ACCOUNT_EXPIRES_SOON: Final = "account.expires_soon"
 # dueAt, reason, fix).
 PUBLICATION_AT_RISK: Final = "publication.at_risk"
 PUBLICATION_REMOVED: Final = "publication.removed"
+# A scheduled job that falls due soon (payload: userId, contentId, scheduledJobId, scheduledAt).
+SCHEDULE_REMINDER: Final = "schedule.reminder"
+# What a day has brought (payload: userId, day, and the sums of what is known).
+ANALYTICS_UPDATE: Final = "analytics.update"
+# One notice for one browser (payload: the notice's, with `notice`, its kind, and `subscriptionId`).
+PUSH: Final = "notice.push"
 # A sign-in link by e-mail (payload: email, and the link's single-use token sealed by the vault).
 SIGN_IN_LINK: Final = "sign_in.link"
 

@@ -1,23 +1,32 @@
 """Sends the notices that lie in the outbox, by e-mail to the person they concern.
 
+A row is the notice and its e-mail; for each browser of the person's it makes a row of its own, which
+notifications.push sends. What a person does not wish is not sent, and waits while their quiet hours last.
+
 Any number of processes may: SKIP LOCKED divides the rows, and a claim pushes the row's own `dueAt`
 ahead, so that a crash makes it due again. A message may therefore come twice, and is never lost. What a
 message held of a person (address, sealed link) is taken from its row once it is done.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, RowMapping, text
 
 from minitik_dagster.errors import DependencyDownError, MinitikError
+from minitik_dagster.notifications import outbox_rows
+from minitik_dagster.notifications.addressee import find
+from minitik_dagster.notifications.event_queries import NOW
+from minitik_dagster.notifications.kinds import Channel
 from minitik_dagster.notifications.mail import Mailer, choose_mailer
-from minitik_dagster.notifications.notices import SIGN_IN_LINK
+from minitik_dagster.notifications.notices import PUSH, SIGN_IN_LINK
+from minitik_dagster.notifications.preferences import KINDS
 from minitik_dagster.notifications.texts import TEXTS
+from minitik_dagster.notifications.web_push import PushIdentity
 from minitik_dagster.resilience.backoff import backoff_delay
 from minitik_dagster.settings import Settings
 
@@ -30,49 +39,30 @@ _LINK_LIVES: Final = timedelta(minutes=15)
 _GIVE_UP: Final = timedelta(days=1)
 
 _CLAIM: Final = text(
-    """
+    f"""
     WITH due AS (
-        SELECT id FROM outbox
-        WHERE "doneAt" IS NULL AND kind = ANY(:kinds)
-            AND "dueAt" <= statement_timestamp() AT TIME ZONE 'UTC'
+        SELECT id FROM outbox WHERE "doneAt" IS NULL AND kind = ANY(:kinds) AND "dueAt" <= {NOW}
         ORDER BY "dueAt" LIMIT :limit FOR UPDATE SKIP LOCKED
     )
-    UPDATE outbox o SET attempts = o.attempts + 1,
-        "dueAt" = (statement_timestamp() AT TIME ZONE 'UTC') + CAST(:busy AS interval)
+    UPDATE outbox o SET attempts = o.attempts + 1, "dueAt" = {NOW} + CAST(:busy AS interval)
     FROM due WHERE o.id = due.id
-    RETURNING o.id, o.kind, o.payload, o.attempts,
-        (statement_timestamp() AT TIME ZONE 'UTC') - o."createdAt" AS age
-    """
-)
-_DONE: Final = text(
-    """
-    UPDATE outbox SET "doneAt" = statement_timestamp() AT TIME ZONE 'UTC', error = :note,
-        payload = payload - 'token' - 'email'
-    WHERE id = :id
-    """
-)
-_AGAIN: Final = text(
-    """
-    UPDATE outbox SET error = :note,
-        "dueAt" = (statement_timestamp() AT TIME ZONE 'UTC') + CAST(:wait AS interval)
-    WHERE id = :id
-    """
+    RETURNING o.id, o.kind, o.payload, o.attempts, {outbox_rows.AGE} AS age
+    """  # noqa: S608 - constants
 )
 _WORLD: Final = text("SELECT value #>> '{}' FROM settings WHERE key = 'world'")
 _BY_ADDRESS: Final = text(
     'SELECT email FROM users WHERE lower(email) = :address AND "deletedAt" IS NULL'
 )
-# A notice names its person, or the account or publication by which they are found.
-_OWNER: Final = text(
-    """
-    SELECT u.email, a.platform::text AS platform, a."platformUsername" AS username
-    FROM users u
-    LEFT JOIN publications p ON p.id = :publication_id
-    LEFT JOIN contents c ON c.id = p."contentId"
-    LEFT JOIN accounts a ON a.id = COALESCE(:account_id, p."accountId") AND a."userId" = u.id
-    WHERE u."deletedAt" IS NULL AND u.id = COALESCE(:user_id, c."userId",
-        (SELECT "userId" FROM accounts WHERE id = :account_id))
-    """
+# A row per browser, under an id of its own: made again it is the same row.
+_FAN_OUT: Final = text(
+    f"""
+    INSERT INTO outbox (id, kind, payload, "dueAt", attempts, "createdAt")
+    SELECT 'push:' || o.id || ':' || s.id, '{PUSH}', o.payload || jsonb_build_object(
+        'notice', o.kind, 'userId', s."userId", 'subscriptionId', s.id), {NOW}, 0, {NOW}
+    FROM outbox o JOIN notification_subscriptions s ON s."userId" = :user_id
+    WHERE o.id = :id
+    ON CONFLICT (id) DO NOTHING
+    """  # noqa: S608 - constants
 )
 
 
@@ -82,6 +72,15 @@ class _Letter:
 
     to: str
     facts: Mapping[str, Any]
+
+
+class _NotNow(Exception):  # noqa: N818 - no error: the person's own wish
+    """A letter that is not to be sent now: `note` says why not at all, `until` to when it is held."""
+
+    def __init__(self, note: str, until: datetime | None = None) -> None:
+        self.note = note
+        self.until = until
+        super().__init__(note)
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,12 @@ class NoticeSender:
     random: Random = field(default_factory=Random)
 
     def work(self) -> int:
-        """Send a handful of what is due; return how many were claimed."""
+        """Send a handful of what is due; return how many were claimed. Sign-in links go first."""
         with self.engine.begin() as connection:
-            values = {"kinds": list(TEXTS), "limit": _AT_ONCE, "busy": _BUSY}
-            claimed = connection.execute(_CLAIM, values).mappings().all()
+            claimed: Sequence[RowMapping] = []
+            for kinds in ([SIGN_IN_LINK], list(KINDS)):
+                values = {"kinds": kinds, "limit": _AT_ONCE - len(claimed), "busy": _BUSY}
+                claimed = [*claimed, *connection.execute(_CLAIM, values).mappings().all()]
             world = connection.execute(_WORLD).scalar_one_or_none() if claimed else None
         mailer = self.choose(self.settings, world) if claimed else None
         for row in claimed:
@@ -113,12 +114,18 @@ class NoticeSender:
                 _log.error("notice.given_up", notice=row["id"], kind=row["kind"])
                 self._done(row, "given up: it was not taken in time")
                 return
-            letter = self._letter(row["kind"], row["payload"])
+            letter = self._letter(row["id"], row["kind"], row["payload"])
             if letter is None:
                 self._done(row, "nobody to send it to")
                 return
             message = TEXTS[row["kind"]].filled(letter.facts)
             mailer.send(letter.to, message.subject, message.body)
+        except _NotNow as wish:
+            if wish.until is None:
+                self._done(row, wish.note)
+            else:
+                with self.engine.begin() as connection:
+                    outbox_rows.hold(connection, row["id"], wish.until)
         except DependencyDownError as error:
             self._again(row, str(error))
         except MinitikError as error:
@@ -129,7 +136,7 @@ class NoticeSender:
             _log.info("notice.sent", notice=row["id"], kind=row["kind"], note=mailer.note)
             self._done(row, mailer.note)
 
-    def _letter(self, kind: str, payload: Mapping[str, Any]) -> _Letter | None:
+    def _letter(self, row_id: str, kind: str, payload: Mapping[str, Any]) -> _Letter | None:
         url = self.settings.nextauth_url
         if kind == SIGN_IN_LINK:
             address = str(payload["email"])
@@ -138,28 +145,34 @@ class NoticeSender:
             if known is None and self.settings.signup != "open":
                 return None
             return _Letter(address, {"link": f"{url}/auth/verify?token={self._token(payload)}"})
-        values = {
-            "user_id": payload.get("userId"),
-            "account_id": payload.get("accountId"),
-            "publication_id": payload.get("publicationId"),
-        }
         with self.engine.begin() as connection:
-            owner = connection.execute(_OWNER, values).mappings().first()
-        if owner is None:
-            return None
-        platform = str(payload.get("platform") or owner["platform"] or "").capitalize()
-        platform = {"Tiktok": "TikTok", "Youtube": "YouTube"}.get(platform, platform)
-        return _Letter(owner["email"], {**payload, "platform": platform, "url": url})
+            person = find(connection, kind, payload, url)
+            if person is None:
+                return None
+            if person.overtaken is not None:
+                raise _NotNow(person.overtaken)
+            if self._pushes and person.wishes.wants(KINDS[kind], Channel.PUSH):
+                connection.execute(_FAN_OUT, {"id": row_id, "user_id": person.user_id})
+        if not person.wishes.wants(KINDS[kind], Channel.EMAIL):
+            raise _NotNow("not wanted by e-mail")
+        until = person.wishes.held_until(kind, person.now)
+        if until is not None:
+            raise _NotNow("quiet hours", until)
+        return _Letter(person.email, person.facts)
+
+    @property
+    def _pushes(self) -> bool:
+        return PushIdentity.of(self.settings) is not None
 
     def _token(self, payload: Mapping[str, Any]) -> str:
         return self.unseal(str(payload["token"]))
 
     def _done(self, row: Mapping[str, Any], note: str | None) -> None:
         with self.engine.begin() as connection:
-            connection.execute(_DONE, {"id": row["id"], "note": note})
+            outbox_rows.done(connection, row["id"], note)
 
     def _again(self, row: Mapping[str, Any], note: str) -> None:
         wait = backoff_delay(row["attempts"], self.random)
         _log.warning("notice.again", notice=row["id"], kind=row["kind"], reason=note)
         with self.engine.begin() as connection:
-            connection.execute(_AGAIN, {"id": row["id"], "wait": wait, "note": note})
+            outbox_rows.again(connection, row["id"], wait, note)

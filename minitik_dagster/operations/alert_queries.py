@@ -27,7 +27,8 @@ SELECT
         AND ("endedAt" IS NULL OR "endedAt" = "heartbeatAt")) AS "dispatchers.died",
     (SELECT CAST(value ->> 'failing' AS integer) FROM settings WHERE key = 'forecast'
         AND "updatedAt" >= {NOW} - interval '2 days') AS "forecast.failing",
-    (SELECT extract(epoch FROM {NOW} - min("createdAt")) FROM outbox WHERE "doneAt" IS NULL
+    (SELECT extract(epoch FROM {NOW} - min(GREATEST("createdAt",
+        CAST(rtrim(payload ->> 'heldUntil', 'Z') AS timestamp)))) FROM outbox WHERE "doneAt" IS NULL
         AND kind <> 'dispatcher.window') AS "outbox.age",
     (SELECT extract(epoch FROM {NOW} - "updatedAt") FROM settings WHERE key = 'alerts:sensor')
         AS "dagster.silent"

@@ -5,7 +5,7 @@ change of level is told once; what stays open is told again each hour (critical)
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from minitik_dagster.ids import new_id
 from minitik_dagster.notifications.alert_post import NOTICE, target_of
 from minitik_dagster.notifications.notices import QUEUE_NOTICE, notice
 from minitik_dagster.operations import alert_queries as queries
+from minitik_dagster.operations import freshness
 from minitik_dagster.operations.thresholds import Threshold, thresholds
 from minitik_dagster.publishing import alarm_queries
 from minitik_dagster.resilience.breaker import read_states
@@ -27,6 +28,7 @@ from minitik_dagster.settings import Settings
 _log = structlog.get_logger(__name__)
 CRITICAL_AGAIN: Final = timedelta(hours=1)
 WARNING_AGAIN: Final = timedelta(days=1)
+_MOST_NAMES: Final = 10
 # Any constant will do; not the one of publishing.alarm, which looks beside this.
 _LOCK_KEY: Final = 7_203_114_561
 
@@ -53,6 +55,7 @@ def read(connection: Connection, settings: Settings) -> dict[str, float | None]:
     found = {key: float(value) if value is not None else None for key, value in row.items()}
     found["outbox.age"] = found["outbox.age"] or 0.0
     found["publish.late"] = found["publish.late"] or 0.0
+    found |= {key: float(len(names)) for key, names in freshness.read(connection).items()}
     found["breaker.open"] = None
     if settings.redis_url is not None:
         try:
@@ -74,11 +77,12 @@ def look(connection: Connection, settings: Settings, *, by_sensor: bool = False)
     if not lead.scalar_one():
         return None
     readings, changes = read(connection, settings), {}
+    named = freshness.read(connection)
     for key, item in thresholds(connection).items():
         reading = readings.get(key)
         if reading is None:
             continue
-        change = _judge(connection, item, reading)
+        change = _judge(connection, item, reading, _words(named.get(key, ())))
         if change is not None:
             changes[key] = change
     return Looked(changes, tell(connection, settings))
@@ -107,7 +111,14 @@ def tell(connection: Connection, settings: Settings) -> int:
     return told
 
 
-def _judge(connection: Connection, item: Threshold, reading: float) -> Change | None:
+def _words(names: Sequence[str]) -> str:
+    """What a reading is about: the names, each once, the first ten."""
+    once = list(dict.fromkeys(names))
+    more = f" and {len(once) - _MOST_NAMES} more" if len(once) > _MOST_NAMES else ""
+    return f" ({', '.join(once[:_MOST_NAMES])}{more})" if once else ""
+
+
+def _judge(connection: Connection, item: Threshold, reading: float, about: str) -> Change | None:
     key, level = {"key": item.key}, item.level(reading)
     if level is None:
         if connection.execute(text(alarm_queries.RESOLVE_ALERT), key).first() is None:
@@ -122,7 +133,7 @@ def _judge(connection: Connection, item: Threshold, reading: float) -> Change | 
             **key,
             "row_id": new_id(),
             "level": level,
-            "message": f"{reading:g} {item.what} (more than {limit:g}); {item.action}",
+            "message": f"{reading:g} {item.what}{about} (more than {limit:g}); {item.action}",
             "detail": json.dumps({"reading": reading, "threshold": limit}),
         },
     )

@@ -15,6 +15,7 @@ from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.db.models import Base
 from minitik_dagster.db.types import from_db
 from minitik_dagster.errors import SchemaVersionError
+from minitik_dagster.operations import publishable
 from minitik_dagster.operations.findings import Finding, green, red, yellow
 from minitik_dagster.publishing import health
 from minitik_dagster.settings import Settings
@@ -225,6 +226,23 @@ def _tokens(connection: Connection, settings: Settings) -> Iterator[Finding]:
         yield green("stored tokens", "open with ENCRYPTION_KEY" if total else "none yet")
 
 
+def _publishing(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Whether a post would go out now; what is asked of the dispatchers stands in its own line."""
+    outlook = publishable.look(connection, settings)
+    own = {"no_dispatcher", "untaken"}
+    held = [
+        f"{verdict.platform.value.lower()}: {reason.detail}"
+        for verdict in outlook.verdicts
+        for reason in verdict.reasons
+        if reason.code not in own
+    ]
+    if held:
+        fix = "it goes on by itself when the reason is gone; minitik queues resume ends a pause"
+        yield yellow("publishing", f"not now: {'; '.join(held)}", fix)
+    else:
+        yield green("publishing", "no breaker, pause or used budget is in the way")
+
+
 def _queue(connection: Connection, settings: Settings) -> Iterator[Finding]:
     alive = connection.execute(
         text(
@@ -248,6 +266,7 @@ def _queue(connection: Connection, settings: Settings) -> Iterator[Finding]:
         )
     if stuck := health.stuck(connection):
         yield yellow("stuck posts", f"{stuck.total}", "minitik publications show ID")
+    yield from _publishing(connection, settings)
     legacy = connection.execute(
         text(
             "SELECT count(*) FROM scheduled_jobs j WHERE j.status IN ('PENDING','ACTIVE') AND NOT "

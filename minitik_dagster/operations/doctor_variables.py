@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from minitik_dagster.notifications.web_push import public_key_of
 from minitik_dagster.operations.findings import Finding, green, red, yellow
 from minitik_dagster.settings import Settings
 
@@ -38,6 +39,7 @@ _PAIRS: Final = (
     ("instagram_client_id", "instagram_client_secret", "Instagram"),
     ("google_client_id", "google_client_secret", "YouTube"),
 )
+_VAPID: Final = ("vapid_public_key", "vapid_private_key", "vapid_subject")
 PROVIDERS: Final = ("tiktok", "instagram", "youtube")
 
 
@@ -67,8 +69,37 @@ def variables(settings: Settings | None, problems: Mapping[str, str]) -> Iterato
             yield yellow(
                 f"variable {first.upper()}", detail, "set both, from the platform's console"
             )
+    yield from _vapid(settings)
     fit = sum(name not in unfit for name in Settings.model_fields)
     yield green("variables", f"{fit} of {len(Settings.model_fields)} variables can be read")
+
+
+def _vapid(settings: Settings) -> Iterator[Finding]:
+    """Whether the three variables of web push are there together, and are a pair."""
+    given = {name: getattr(settings, name) for name in _VAPID}
+    if not any(given.values()):
+        return
+    missing = [name.upper() for name, value in given.items() if not value]
+    if missing:
+        detail = f"{' and '.join(missing)} not set: nothing is pushed to browsers"
+        yield yellow("web push", detail, "set all three, or none; minitik keys vapid makes a pair")
+        return
+    private = settings.vapid_private_key
+    assert private is not None
+    try:
+        fits = public_key_of(private.get_secret_value()) == (
+            settings.vapid_public_key or ""
+        ).rstrip("=")
+    except ValueError:
+        fits = False
+    if fits:
+        yield green("web push", "the VAPID keys are a pair")
+    else:
+        yield red(
+            "web push",
+            "VAPID_PUBLIC_KEY is not that of VAPID_PRIVATE_KEY: push services refuse every message",
+            "set the pair that browsers subscribed with; of a new system: minitik keys vapid",
+        )
 
 
 def keys(settings: Settings) -> Iterator[Finding]:

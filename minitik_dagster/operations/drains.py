@@ -21,6 +21,7 @@ from minitik_dagster.db.models import Publication
 from minitik_dagster.db.types import from_db
 from minitik_dagster.errors import NotFoundError
 from minitik_dagster.ids import new_id
+from minitik_dagster.notifications.events import tell_changes
 from minitik_dagster.operations import drain_queries as queries
 from minitik_dagster.publishing.pause_queries import AUDIT, WAKE
 from minitik_dagster.publishing.pauses import Scope
@@ -173,6 +174,8 @@ def _restore_some(session: Session, batch: str, contents: Sequence[str]) -> Rest
     ids = [row["id"] for row in rows if row["id"] not in stay]
     session.execute(text(queries.RESTORE), {"batch": batch, "ids": ids})
     roll_up_all(session, _load(session, ids))
+    session.flush()
+    tell_changes(session, ids)
     return judged
 
 

@@ -53,10 +53,13 @@ SELECT status, count(*) AS sessions, CAST(COALESCE(sum("fileSize"), 0) AS bigint
 FROM upload_sessions GROUP BY 1 ORDER BY 1
 """
 
-# What is not due yet (a repeated message's next try) waits as well.
+# What is not due yet (a repeated message's next try) waits as well; what a person's quiet hours hold has
+# waited since their end.
 OUTBOX = f"""
 SELECT kind, count(*) AS waiting,
-    CAST(extract(epoch FROM {NOW} - min("createdAt")) AS double precision) AS oldest,
+    CAST(extract(epoch FROM GREATEST({NOW} - min(GREATEST("createdAt",
+        CAST(rtrim(payload ->> 'heldUntil', 'Z') AS timestamp))), interval '0')) AS double precision)
+        AS oldest,
     count(*) FILTER (WHERE error IS NOT NULL) AS failing
 FROM outbox WHERE "doneAt" IS NULL GROUP BY 1 ORDER BY 1
 """

@@ -125,6 +125,27 @@ _TABLE: Final = (
         3_600,
         "start Dagster's daemon; until then a resident dispatcher publishes",
     ),
+    Threshold(
+        "runs.failed",
+        "Dagster runs failed within an hour",
+        0,
+        5,
+        "open the run in Dagster, or its lines in the log: grep its id",
+    ),
+    Threshold(
+        "assets.failed",
+        "assets were not made by the last run that was to make them",
+        0,
+        3,
+        "open the run in Dagster; materialize the asset again, which is safe for each of them",
+    ),
+    Threshold(
+        "assets.stale",
+        "assets are older than they may be",
+        0,
+        3,
+        "is Dagster's daemon alive, and the asset's schedule on? minitik doctor",
+    ),
 )
 THRESHOLDS: Final[Mapping[str, Threshold]] = MappingProxyType({item.key: item for item in _TABLE})
 

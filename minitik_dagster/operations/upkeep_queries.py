@@ -16,6 +16,9 @@ EXPIRED: Final[dict[str, str]] = {
     "dispatchers": (
         f"DELETE FROM dispatchers WHERE \"heartbeatAt\" < {NOW} - interval '30 days' RETURNING 1"
     ),
+    "failures of runs": (
+        f"DELETE FROM dagster_failures WHERE \"failedAt\" < {NOW} - interval '90 days' RETURNING 1"
+    ),
     "alerts": (
         f"DELETE FROM alerts WHERE \"resolvedAt\" < {NOW} - interval '365 days' RETURNING 1"
     ),

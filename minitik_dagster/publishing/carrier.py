@@ -162,7 +162,11 @@ class Carrier:
                 claim, f"the account is {claim.account_status.value}; reconnect it"
             )
         elif claim.bull_job_id and await self.old_worker_has(claim.bull_job_id):
-            _log.warning("publication.old_worker_has_it", publication=claim.publication_id)
+            _log.warning(
+                "publication.old_worker_has_it",
+                publication=claim.publication_id,
+                platform=claim.platform.value.lower(),
+            )
             await self.endings.hand_back(claim, claim.stage, now + timedelta(seconds=60))
         elif not await self.breaker.allows(claim.platform):
             await self.endings.park(claim)

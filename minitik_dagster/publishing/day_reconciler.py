@@ -178,7 +178,12 @@ class DayReconciler:
             return ""
         except PlatformError as error:
             self.report.unanswered += 1
-            _log.info("reconcile.unanswered", publication=publication_id, code=error.code)
+            _log.info(
+                "reconcile.unanswered",
+                publication=publication_id,
+                platform=claim.platform.value.lower(),
+                code=error.code,
+            )
             return error.code
         finally:
             await store.rows(
@@ -255,7 +260,12 @@ class DayReconciler:
             await self.confirmation.became_live(accepted, finding, claim.confirm_polls, first=True)
         else:
             await self.endings.hand_back(accepted, Stage.CONFIRMING, self.endings.clock.now())
-        _log.warning("reconcile.adopted", publication=claim.publication_id, was=claim.stage.value)
+        _log.warning(
+            "reconcile.adopted",
+            publication=claim.publication_id,
+            platform=claim.platform.value.lower(),
+            was=claim.stage.value,
+        )
         return finding.code
 
 

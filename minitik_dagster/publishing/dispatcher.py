@@ -185,7 +185,12 @@ class Dispatcher:
         try:
             await self.carrier.carry(claim)
         except LeaseLostError as lost:
-            _log.info("lease.lost", publication=claim.publication_id, reason=str(lost))
+            _log.info(
+                "lease.lost",
+                publication=claim.publication_id,
+                platform=claim.platform.value.lower(),
+                reason=str(lost),
+            )
             # Where it is still ours (the account withdrawn or paused meanwhile), it is given back.
             self._to_release[claim.publication_id] = claim.lease_token
         except asyncio.CancelledError:
@@ -195,13 +200,18 @@ class Dispatcher:
             _log.warning(
                 "publication.database_down",
                 publication=claim.publication_id,
+                platform=claim.platform.value.lower(),
                 reason=type(error.orig).__name__,
             )
             self._to_release[claim.publication_id] = claim.lease_token
         except Exception:
             # A defect of ours must not take the other posts' dispatcher down: this one is given
             # back after a while, from the ledger, like after a crash.
-            _log.exception("publication.defect", publication=claim.publication_id)
+            _log.exception(
+                "publication.defect",
+                publication=claim.publication_id,
+                platform=claim.platform.value.lower(),
+            )
             self._to_release[claim.publication_id] = claim.lease_token
         finally:
             mine = self._tasks.get(claim.publication_id)
@@ -239,7 +249,8 @@ class Dispatcher:
         held = {row["id"]: row["lease_token"] for row in rows}
         for publication_id, (token, task) in list(self._tasks.items()):
             if held.get(publication_id) != token:
-                _log.info("lease.lost", publication=publication_id, reason="at heartbeat")
+                # Its platform is named by the task that ends of it.
+                _log.info("heartbeat.missed", subject=publication_id)
                 task.cancel()
         await self.store.rows(
             queries.DISPATCHER_HEARTBEAT,

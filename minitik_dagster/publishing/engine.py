@@ -13,6 +13,7 @@ import httpx2
 import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.contextvars import bound_contextvars
 
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_async_engine, parse_database_url
@@ -127,6 +128,9 @@ async def dispatch(
             kind,
             instance,
         )
+        # Every line of this window names it, and its Dagster run.
+        named = {"dispatcher": dispatcher.store.owner} | ({"run_id": run_id} if run_id else {})
+        stack.enter_context(bound_contextvars(**named))
         dispatcher.run_id = run_id
         dispatcher.on_start = on_start
         with _draining_on_signals(dispatcher.drain):

@@ -82,6 +82,7 @@ ERASE = (
     """DELETE FROM oauth_states WHERE "userId" = :user_id""",
     """DELETE FROM idempotency_keys WHERE "userId" = :user_id""",
     """DELETE FROM notification_subscriptions WHERE "userId" = :user_id""",
+    """DELETE FROM notification_preferences WHERE "userId" = :user_id""",
     """DELETE FROM webhooks WHERE "userId" = :user_id""",
     """DELETE FROM events WHERE "userId" = :user_id""",
     """DELETE FROM verification_tokens WHERE lower(identifier) = lower(:email)""",
@@ -89,7 +90,8 @@ ERASE = (
     DELETE FROM outbox WHERE "doneAt" IS NULL
         AND (payload ->> 'userId' = :user_id OR lower(payload ->> 'email') = lower(:email))
         AND kind IN ('sign_in.link','account.disconnected','account.expires_soon',
-            'account.unhealthy')
+            'account.unhealthy','publication.published','publication.failed','publication.at_risk',
+            'schedule.reminder','analytics.update','notice.push')
     """,
     f"""
     UPDATE users SET email = 'deleted+' || id || '@deleted.invalid', name = NULL, image = NULL,

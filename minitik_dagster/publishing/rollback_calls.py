@@ -112,7 +112,12 @@ class _Calls:
         except TimeoutError:
             return Told(again=True, instruction=f"the platform did not answer in time; {_AGAIN}")
         except PlatformError as error:
-            _log.info("rollback.again", publication=claim.publication_id, code=error.code)
+            _log.info(
+                "rollback.again",
+                publication=claim.publication_id,
+                platform=claim.platform.value.lower(),
+                code=error.code,
+            )
             return Told(again=True, instruction=f"{error.reason}; {_AGAIN}")
         except (LeaseLostError, DBAPIError):
             return Told(again=True, instruction=f"it changed meanwhile; {_AGAIN}")

@@ -3,13 +3,23 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import Connection
+
+from minitik_dagster.operations import freshness
 from minitik_dagster.operations.findings import Finding, green, red, yellow
 from minitik_dagster.settings import Settings
 
 # Longer than run monitoring's max_runtime_seconds in dagster.yaml.
 _HANGS_AFTER: Final = timedelta(minutes=25)
+# Failures are asked for from the last known one on, with some overlap: their rows are written once.
+_LOOK_BACK: Final = timedelta(hours=1)
+_OVERLAP: Final = timedelta(minutes=10)
+_AT_ONCE: Final = 100
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, RunRecord
 
 
 def look(settings: Settings) -> Iterator[Finding]:
@@ -55,6 +65,53 @@ def look(settings: Settings) -> Iterator[Finding]:
                 f"{queued} are queued and {waiting} are starting",
                 "look at the code server and at max_concurrent_runs of dagster.yaml",
             )
+
+
+def mirror(instance: "DagsterInstance", connection: Connection) -> None:
+    """Note in our own tables when each asset was made last, and which runs have failed.
+
+    A failure's assets are those that its run was to make and did not.
+    """
+    from dagster import AssetKey, DagsterRunStatus, RunsFilter
+
+    keys = [AssetKey(name) for name in freshness.MAY_BE_OLD]
+    records = {
+        record.asset_entry.asset_key.to_user_string(): record.asset_entry.last_materialization_record
+        for record in instance.get_asset_records(keys)
+    }
+    for name in freshness.MAY_BE_OLD:
+        made = records.get(name)
+        at = datetime.fromtimestamp(made.timestamp, UTC) if made else None
+        freshness.saw(connection, name, at, made.run_id if made else None)
+    known = freshness.last_failure(connection) or datetime.now(UTC) - _LOOK_BACK
+    runs = instance.get_run_records(
+        RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=known - _OVERLAP),
+        limit=_AT_ONCE,
+        order_by="update_timestamp",
+        ascending=True,
+    )
+    freshness.failed(connection, [_failure(instance, record) for record in runs])
+
+
+def _failure(instance: "DagsterInstance", record: "RunRecord") -> freshness.Failure:
+    from dagster import DagsterEventType
+
+    run = record.dagster_run
+    planned: set[str] = set()
+    made: set[str] = set()
+    for kind, names in (
+        (DagsterEventType.ASSET_MATERIALIZATION_PLANNED, planned),
+        (DagsterEventType.ASSET_MATERIALIZATION, made),
+    ):
+        for item in instance.get_records_for_run(run.run_id, of_type=kind, limit=_AT_ONCE).records:
+            if item.asset_key is not None:
+                names.add(item.asset_key.to_user_string())
+    return freshness.Failure(
+        run_id=run.run_id,
+        job=run.job_name,
+        assets=tuple(sorted(planned - made)),
+        at=record.update_timestamp.replace(tzinfo=record.update_timestamp.tzinfo or UTC),
+    )
 
 
 def stuck_runs(settings: Settings) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from minitik_dagster.db.models import Publication
 from minitik_dagster.db.types import JobPriority, JobStatus, to_db
 from minitik_dagster.errors import MinitikError, StateConflictError
 from minitik_dagster.scheduling.foresight import Foresight, foresee
@@ -52,6 +53,7 @@ class Made:
 
     job_id: str | None
     new: bool
+    publications: tuple[Publication, ...] = ()
 
 
 def look_ahead_rows(
@@ -99,15 +101,15 @@ def _one(session: Session, row: Row, foresight: Foresight | None) -> Made | Mini
     try:
         found = _existing(session, row)
         if found is None:
-            job = schedule(
+            made = schedule(
                 session,
                 row.wish,
                 row.when,
                 priority=row.priority,
                 max_lateness=row.max_lateness,
                 foresight=foresight,
-            ).job
-            found = Made(job.id, new=True)
+            )
+            found = Made(made.job.id, new=True, publications=made.publications)
     except MinitikError as error:
         part.rollback()
         return error

@@ -12,6 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.clock import Clock, SystemClock
+from minitik_dagster.db.audit import note
 from minitik_dagster.db.models import Content, Publication
 from minitik_dagster.db.stages import FINAL
 from minitik_dagster.db.tables import UploadSession
@@ -68,6 +69,7 @@ def delete_content(
     undone = withdraw(session, waiting)
     roll_up_all(session, waiting)
     deleted = Deleted(content_id, tuple(item.id for item in waiting), undone)
+    note(session, user_id, "content.delete", content_id, {"cancelled": list(deleted.cancelled)})
     if content.file_path is None and _end_uploads(session, content, clock or SystemClock()):
         return deleted
     for key in (content.file_path, content.thumbnail_path):

@@ -3,8 +3,10 @@
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SkipReason, sensor
 from sqlalchemy.exc import DBAPIError
 
+from minitik_dagster.logs import configure_logging
 from minitik_dagster.notifications.alert_post import AlertPost
 from minitik_dagster.operations import alerts as domain
+from minitik_dagster.resources.dagster_health import mirror
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.settings import load_settings
 
@@ -17,11 +19,17 @@ from minitik_dagster.settings import load_settings
 def alerts(context: SensorEvaluationContext, database: DatabaseResource) -> SkipReason:
     """Look once; asks for no run."""
     settings = load_settings()
+    # What is raised is told in the code server's log, in the form that is set.
+    configure_logging(settings)
     try:
         with database.connect() as connection:
             looked = domain.look(connection, settings, by_sensor=True)
             engine = connection.engine
         sent = AlertPost(engine, settings).work()
+        if settings.minitik_dispatch == "on":
+            # Not of a preview on production's database: its assets are nobody's.
+            with database.connect() as connection:
+                mirror(context.instance, connection)
     except DBAPIError as error:
         return SkipReason(f"PostgreSQL does not answer ({type(error.orig).__name__})")
     if looked is None:

@@ -19,7 +19,7 @@ TABLES = (
     "users", "accounts", "contents", "scheduled_jobs", "publications", "publication_steps",
     "handles", "posts", "dead_letters", "idempotency_keys", "outbox", "settings", "upload_sessions",
     "upload_parts", "oauth_states", "verification_tokens", "inbound_events", "webhooks",
-    "webhook_deliveries", "events",
+    "webhook_deliveries", "events", "notification_subscriptions", "notification_preferences",
 )  # fmt: skip
 VERTICAL = MediaFacts(
     container="mp4",

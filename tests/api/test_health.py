@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from minitik_dagster.api.app import create_app
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.ports import free_port
+from minitik_dagster.publishing.pauses import Scope, pause
 from minitik_dagster.resilience.limiter import Limiter
 from minitik_dagster.settings import Settings
 from tests.api.conftest import ADMIN_EMAIL
@@ -42,10 +43,116 @@ def dead() -> str:
     return f"127.0.0.1:{free_port()}"
 
 
-def test_with_all_servers_there_it_is_ready(whole: Settings) -> None:
-    with _client(whole) as client:
+@pytest.fixture
+def sandboxed(whole: Settings) -> Settings:
+    """Its platform hosts are a sandbox's, as the database is stamped."""
+    hosts = [name for name in Settings.model_fields if name.endswith("_base_url")]
+    loopback = {name: "http://127.0.0.1:9" for name in hosts if not name.startswith("media")}
+    return whole.model_copy(update=loopback)
+
+
+def _beat(scene: Scene, seconds_ago: int = 1) -> None:
+    """A resident dispatcher's last beat."""
+    scene.run(
+        'INSERT INTO dispatchers (id, kind, instance, host, pid, "startedAt", "heartbeatAt") SELECT '
+        "'d', 'resident', 'i', 'h', 1, n, n FROM (SELECT (now() AT TIME ZONE 'UTC') - "
+        "make_interval(secs => :ago) AS n) t ON CONFLICT (id) DO UPDATE "
+        'SET "heartbeatAt" = EXCLUDED."heartbeatAt"',
+        ago=seconds_ago,
+    )
+
+
+def _publishing(client: TestClient, admin: Person) -> tuple[str, dict[str, tuple[str, list[str]]]]:
+    """The status, and per platform whether it can be published to, with the codes of the reasons."""
+    told = client.get("/readyz", headers=admin.headers).json()
+    return told["status"], {
+        one["platform"]: (one["canPublish"], [reason["code"] for reason in one["reasons"]])
+        for one in told["publishing"]
+    }
+
+
+def test_with_all_servers_and_a_dispatcher_there_it_is_ready(
+    sandboxed: Settings, scene: Scene, admin: Person
+) -> None:
+    _beat(scene)
+    with _client(sandboxed) as client:
         answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        checks = client.get("/readyz", headers=admin.headers).json()["checks"]
+        assert {check["name"]: check["ok"] for check in checks} == dict.fromkeys(
+            ("postgresql", "redis", "mongodb", "s3", "dispatcher"), True
+        )
+        assert _publishing(client, admin)[1] == dict.fromkeys(
+            ("TIKTOK", "INSTAGRAM", "YOUTUBE"), ("yes", [])
+        )
+
+
+def test_whether_a_post_would_go_out_now_is_told_per_platform_with_the_reason(
+    sandboxed: Settings, scene: Scene, admin: Person, redis_url: str
+) -> None:
+    """A breaker and a used budget are one platform's, a pause is no fault, and none of them loses a post."""
+    _beat(scene)
+    with _client(sandboxed) as client, redis.Redis.from_url(redis_url) as server:
+        server.set("circuit_breaker:tiktok:state", "OPEN", ex=360)
+        server.set("circuit_breaker:tiktok:opened_at", "1764000000000", ex=360)
+        budgeted = sandboxed.model_copy(update={"minitik_limits": {"youtube.uploads": 1}})
+        limiter = Limiter(redis_url)
+
+        async def take() -> None:
+            await limiter.reserve(Platform.YOUTUBE, "a", "session")
+            await limiter.aclose()
+
+        asyncio.run(take())
+        with _client(budgeted) as other:
+            status, found = _publishing(other, admin)
+            told = other.get("/readyz", headers=admin.headers).json()["publishing"]
+        assert status == "degraded"
+        assert found == {
+            "TIKTOK": ("later", ["breaker"]),
+            "INSTAGRAM": ("yes", []),
+            "YOUTUBE": ("later", ["budget"]),
+        }
+        assert told[0]["reasons"][0]["detail"].endswith(
+            "one post tries it at 2025-11-24T16:05:00.000Z"
+        )
+        server.flushall()
+        with scene.engine.begin() as connection:
+            pause(connection, Scope(Platform.INSTAGRAM), reason="maintenance", actor="ops")
+        status, found = _publishing(client, admin)
+        assert (status, found["INSTAGRAM"]) == ("ok", ("later", ["paused"]))
+        assert found["TIKTOK"] == ("yes", [])
+
+
+def test_without_a_dispatcher_and_with_a_silent_dagster_nothing_would_go_out(
+    sandboxed: Settings, scene: Scene, admin: Person
+) -> None:
+    """One of the two is enough; a dead daemon alone is told with what its loss means."""
+    with _client(sandboxed) as client:
+        assert _publishing(client, admin)[1]["TIKTOK"] == ("no", ["no_dispatcher"])
+        scene.run("INSERT INTO settings VALUES ('alerts:sensor', 'true', now() AT TIME ZONE 'UTC')")
+        assert _publishing(client, admin) == (
+            "ok",
+            dict.fromkeys(("TIKTOK", "INSTAGRAM", "YOUTUBE"), ("yes", [])),
+        )
+        scene.run(
+            'UPDATE settings SET "updatedAt" = "updatedAt" - interval \'3 minutes\' '
+            "WHERE key = 'alerts:sensor'"
+        )
+        assert _publishing(client, admin)[1]["TIKTOK"] == ("no", ["no_dispatcher"])
+        _beat(scene)
+        status, found = _publishing(client, admin)
+        assert (status, found["TIKTOK"]) == ("degraded", ("yes", []))
+        checks = client.get("/readyz", headers=admin.headers).json()["checks"]
+        [dagster] = [check for check in checks if check["name"] == "dagster"]
+        assert (dagster["ok"], "resident dispatcher publishes" in dagster["loss"]) == (False, True)
+
+
+def test_a_platforms_hosts_that_do_not_match_the_databases_stamp_publish_nothing(
+    whole: Settings, scene: Scene, admin: Person
+) -> None:
+    _beat(scene)
+    with _client(whole) as client:
+        assert _publishing(client, admin)[1]["YOUTUBE"] == ("no", ["world"])
 
 
 def test_losing_redis_mongodb_or_s3_only_degrades_and_says_what_is_lost(
@@ -65,8 +172,11 @@ def test_losing_redis_mongodb_or_s3_only_degrades_and_says_what_is_lost(
         answer = client.get("/readyz", headers=admin.headers)
     assert answer.status_code == 200
     checks = {check["name"]: check for check in answer.json()["checks"]}
-    assert set(checks) == {"redis", "mongodb", "s3"}
-    assert all(not check["ok"] and check["loss"] for check in checks.values())
+    lost = {name: check for name, check in checks.items() if not check["ok"]}
+    assert set(lost) == {"redis", "mongodb", "s3", "dispatcher"}
+    assert all(check["loss"] for check in lost.values())
+    reasons = {one["code"] for one in answer.json()["publishing"][0]["reasons"]}
+    assert "s3" in reasons, "what is not prepared waits"
     assert "hunter2" not in answer.text
 
 

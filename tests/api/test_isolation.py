@@ -24,6 +24,7 @@ from tests.api.browsing import OWN_ORIGIN, sign_in
 from tests.api.scene import Person, Scene
 from tests.api.server import serving
 from tests.api.test_dead_letters import failed_post
+from tests.notifications.browser import Browser
 
 READS_POSTS = ("content:read", "publish:read")
 
@@ -48,7 +49,7 @@ class Guard:
 CONTENT_READ, CONTENT_WRITE = Guard(("content:read",)), Guard(("content:write",))
 ACCOUNTS_READ, ANALYTICS = Guard(("accounts:read",)), Guard(("analytics:read",))
 POSTS, SCHEDULE, PUBLISH = Guard(READS_POSTS), Guard(("schedule:write",)), Guard(("publish",))
-WEBHOOKS = Guard(("webhooks",))
+WEBHOOKS, NOTIFICATIONS = Guard(("webhooks",)), Guard(("notifications",))
 ANY, ADMIN, OPEN = Guard(), Guard(admin=True), Guard(is_open=True)
 _POST = {"contentId": "<content>", "accountIds": ["<account>"]}
 _MINE_ON_THEIRS = {"contentId": "<mine>", "accountIds": ["<account>"]}
@@ -133,6 +134,12 @@ GUARDS: dict[tuple[str, str], Guard] = {
     ("DELETE", "/api/webhooks/{webhook_id}"): WEBHOOKS,
     ("GET", "/api/webhooks/{webhook_id}/deliveries"): WEBHOOKS,
     ("POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/resend"): WEBHOOKS,
+    ("GET", "/api/notifications/preferences"): NOTIFICATIONS,
+    ("PATCH", "/api/notifications/preferences"): NOTIFICATIONS,
+    ("GET", "/api/notifications/push-key"): NOTIFICATIONS,
+    ("GET", "/api/notifications/subscriptions"): NOTIFICATIONS,
+    ("POST", "/api/notifications/subscriptions"): NOTIFICATIONS,
+    ("DELETE", "/api/notifications/subscriptions/{subscription_id}"): NOTIFICATIONS,
     ("GET", "/api/events"): Guard(READS_POSTS, stream=True),
     # The signature is its credential: tests/api/test_platform_events.py.
     ("POST", "/api/webhooks/tiktok"): OPEN,
@@ -148,6 +155,7 @@ _PARAMETERS = {
     "letter_id": "<letter>", "key_id": "<key>", "platform": "tiktok",
     "account_id": "<account>", "provider": "tiktok", "webhook_id": "<webhook>",
     "delivery_id": "<delivery>", "export_id": "<export>",
+    "subscription_id": "<subscription>",
 }  # fmt: skip
 
 
@@ -238,6 +246,9 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
     # Not to be sent while these tests look at every row.
     scene.run('UPDATE webhook_deliveries SET state = \'dead\', "doneAt" = "createdAt"')
     [delivery] = scene.rows("SELECT id FROM webhook_deliveries")
+    browser = Browser().subscription("http://127.0.0.1:9/push")
+    subscribed = api.post("/api/notifications/subscriptions", json=browser, headers=other.headers)
+    assert subscribed.status_code == 201, subscribed.text
     exported = api.post(
         "/api/analytics/export", json={"format": "csv", "range": "7d"}, headers=other.headers
     )
@@ -254,6 +265,7 @@ def theirs(api: httpx.Client, scene: Scene, person: Person, other: Person, tomor
             "webhook": hook.json()["id"],
             "delivery": delivery["id"],
             "export": exported.json()["id"],
+            "subscription": subscribed.json()["id"],
             "mine": scene.content(person),
             "tomorrow": tomorrow,
         }

@@ -163,6 +163,8 @@ def test_a_deleted_content_is_gone_with_its_media(
     assert api.get("/api/content").json()["total"] == 0
     [row] = scene.rows('SELECT "deletedAt" IS NULL AS there FROM contents')
     assert row["there"] is False
+    [act] = scene.rows("SELECT actor, subject FROM audit_log WHERE action = 'content.delete'")
+    assert act == {"actor": person.id, "subject": content}
 
 
 def test_an_open_upload_is_deleted_with_its_draft(api: httpx.Client, scene: Scene) -> None:

@@ -1,10 +1,13 @@
 """Users, keys and accounts from the command line."""
 
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts.api_keys import owner_of
+from minitik_dagster.notifications.web_push import public_key_of
 from minitik_dagster.scheduling.adopt import adopt
+from minitik_dagster.settings import Settings
 from tests.cli.running import Command
 from tests.scheduling.legacy import OldSystem
 
@@ -29,6 +32,18 @@ def test_a_user_gets_a_key_that_works_until_it_is_revoked(
     assert minitik.good("keys", "revoke", listed["id"]).out == "was revoked before\n"
     with Session(on_database) as session:
         assert owner_of(session, key) is None
+
+
+def test_a_vapid_pair_is_what_the_settings_take(minitik: Command) -> None:
+    """Two lines as the environment holds them; a pair, and another one each time."""
+    lines = minitik.good("keys", "vapid").out.splitlines()
+    made = dict(line.split("=", 1) for line in lines)
+    settings = Settings(
+        vapid_public_key=made["VAPID_PUBLIC_KEY"],
+        vapid_private_key=SecretStr(made["VAPID_PRIVATE_KEY"]),
+    )
+    assert settings.vapid_public_key == public_key_of(made["VAPID_PRIVATE_KEY"])
+    assert minitik.good("keys", "vapid").out.splitlines() != lines
 
 
 def test_a_user_is_found_by_id_too_and_a_stranger_is_not(

@@ -39,11 +39,13 @@ def engine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engin
 
 
 def _asked() -> Any:
-    with DagsterInstance.ephemeral() as instance:
-        context = build_schedule_context(
+    with (
+        DagsterInstance.ephemeral() as instance,
+        build_schedule_context(
             instance=instance,
             resources={"settings": SettingsResource(), "database": DatabaseResource()},
-        )
+        ) as context,
+    ):
         return tidy_uploads_every_15_minutes(context)
 
 

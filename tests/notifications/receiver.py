@@ -48,12 +48,18 @@ class Receiver:
             return list(self.requests)
 
 
+class _Server(ThreadingHTTPServer):
+    """Many may knock at once."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+
 @contextmanager
 def receiving() -> Iterator[Receiver]:
     """Serve a receiver; what it holds is let go at the end."""
     receiver = Receiver()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(lambda: receiver))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _handler(lambda: receiver))
     receiver.url = f"http://127.0.0.1:{server.server_port}/hook?key=sesame"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

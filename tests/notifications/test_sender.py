@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.errors import DependencyDownError
+from minitik_dagster.notifications.events import PUBLICATION_FAILED, PUBLICATION_PUBLISHED
 from minitik_dagster.notifications.mail import (
     AppriseMailer,
     Mailer,
@@ -27,9 +28,11 @@ from minitik_dagster.notifications.notices import (
     ACCOUNT_DISCONNECTED,
     ACCOUNT_EXPIRES_SOON,
     ACCOUNT_UNHEALTHY,
+    ANALYTICS_UPDATE,
     PUBLICATION_AT_RISK,
     PUBLICATION_REMOVED,
     QUEUE_NOTICE,
+    SCHEDULE_REMINDER,
     SIGN_IN_LINK,
     notice,
 )
@@ -104,8 +107,8 @@ def test_every_kind_of_notice_has_a_text_and_reaches_the_accounts_owner(scene: S
     assert "{" not in told
     assert set(TEXTS) == {
         ACCOUNT_DISCONNECTED, ACCOUNT_EXPIRES_SOON, ACCOUNT_UNHEALTHY, PUBLICATION_AT_RISK,
-        PUBLICATION_REMOVED,
-        SIGN_IN_LINK,
+        PUBLICATION_REMOVED, PUBLICATION_PUBLISHED, PUBLICATION_FAILED, SCHEDULE_REMINDER,
+        ANALYTICS_UPDATE, SIGN_IN_LINK,
     }  # fmt: skip
     assert _sender(scene.engine, recorder).work() == 0
 

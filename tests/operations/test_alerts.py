@@ -151,6 +151,9 @@ def test_each_reading_is_the_rows_own(engine: Engine, scene: Scene, settings: Se
         "dispatchers.died": 1,
         "outbox.age": 0,
         "dagster.silent": None,
+        "assets.stale": 0,
+        "assets.failed": 0,
+        "runs.failed": 0,
     }
 
 

@@ -14,17 +14,20 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from pydantic import SecretStr
 
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import libpq_url
 from minitik_dagster.local.servers.sandbox import SandboxServer
+from minitik_dagster.notifications.web_push import new_keys
 from minitik_dagster.operations import doctor_stores
 from minitik_dagster.operations.doctor import examine
+from minitik_dagster.operations.doctor_variables import variables
 from minitik_dagster.operations.findings import Finding, Level, as_lines, worst
 from minitik_dagster.operations.incident import snapshot
 from minitik_dagster.operations.incident_page import page
 from minitik_dagster.operations.severity import propose
-from minitik_dagster.settings import examine_environment
+from minitik_dagster.settings import Settings, examine_environment
 from tests.cli.running import Command
 from tests.operations.systems import KEY
 
@@ -185,6 +188,29 @@ def test_a_secret_that_the_platform_refuses_is_found_by_a_harmless_call(
     levels = {item["check"]: item["level"] for item in said["checks"]}
     assert (levels["app youtube"], levels["app tiktok"]) == ("red", "red")
     assert levels["app instagram"] == "green"
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "words"),
+    [
+        ({}, "green", "are a pair"),
+        ({"vapid_public_key": new_keys()[0]}, "red", "refuse every message"),
+        ({"vapid_subject": None}, "yellow", "VAPID_SUBJECT not set"),
+    ],
+)
+def test_web_push_needs_a_pair_of_keys_and_somebody_to_write_to(
+    change: Mapping[str, Any], level: str, words: str
+) -> None:
+    """Another pair would look fine here and reach nobody."""
+    public, private = new_keys()
+    whole = Settings(
+        vapid_public_key=public,
+        vapid_private_key=SecretStr(private),
+        vapid_subject="mailto:ops@example.test",
+    )
+    found = variables(whole.model_copy(update=dict(change)), {})
+    [told] = [item for item in found if item.check == "web push"]
+    assert (told.level, words in told.detail) == (level, True)
 
 
 _SERIES = {"timeField": "timestamp", "metaField": "metadata", "granularity": "hours"}

@@ -26,6 +26,15 @@ def _stages(scene: Scene) -> dict[str, str]:
     return {row["id"]: row["stage"] for row in scene.rows("SELECT id, stage FROM publications")}
 
 
+def _told(scene: Scene) -> list[tuple[str, str]]:
+    """What the streams are told, beyond that each post was scheduled."""
+    rows = scene.rows(
+        "SELECT data ->> 'publicationId' AS id, data ->> 'stage' AS stage FROM events "
+        "WHERE type = 'publication.changed' AND data ->> 'stage' <> 'scheduled'"
+    )
+    return sorted((row["id"], row["stage"]) for row in rows)
+
+
 def _plan(engine: Engine, scope: Scope, part: drains.Part | None = None) -> drains.Drained:
     with Session(engine) as session, session.begin():
         return drains.plan_drain(session, scope, part)
@@ -58,6 +67,7 @@ def test_a_plan_changes_nothing_and_a_drain_takes_the_scope_alone(
     )
     assert row["errorCode"] == "cancelled"
     assert done.batch in row["error"]
+    assert _told(scene) == [(one, "cancelled") for one in sorted(mine)], "the streams are told"
     with Session(engine) as session:
         [batch] = drains.list_batches(session)
         acts = {entry.action: entry.actor for entry in list_entries(session.connection())}
@@ -117,6 +127,7 @@ def test_a_batch_comes_back_as_it_stood(
         plan = drains.plan_restore(session, batch)
     assert (plan.counts["restore"], plan.too_late, plan.done) == (3, 1, False)
     assert set(_stages(scene).values()) == {"cancelled"}
+    scene.run("DELETE FROM events")
 
     done = drains.restore(engine, batch, actor="ops")
 
@@ -126,6 +137,8 @@ def test_a_batch_comes_back_as_it_stood(
     assert row["holdReason"] == "ask her"
     [row] = scene.rows("SELECT DISTINCT status::text AS status FROM scheduled_jobs")
     assert row["status"] == "PENDING"
+    told = scene.rows("SELECT data ->> 'publicationId' AS id, data ->> 'stage' AS s FROM events")
+    assert {row["id"]: row["s"] for row in told} == _stages(scene), "the streams are told"
     with pytest.raises(NotFoundError, match="are left"):
         drains.restore(engine, batch, actor="ops")
 

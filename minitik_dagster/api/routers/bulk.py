@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from minitik_dagster.api import request_log
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
@@ -135,6 +136,9 @@ def schedule_bulk(
     if not dry_run and (before := once.replay(session, posts.body)) is not None:
         return BulkView.model_validate(before["answer"])
     made = schedule_rows(session, rows, foresights, dry_run=dry_run)
+    for one in made:
+        if isinstance(one, Made):
+            request_log.scheduled(one.publications)
     results = [
         _told(request, index, line, one)
         for index, (line, one) in enumerate(zip(posts.lines, made, strict=True))

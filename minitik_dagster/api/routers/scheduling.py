@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from minitik_dagster.accounts.scopes import READS_POSTS
+from minitik_dagster.api import request_log
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, ReadingDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
@@ -60,6 +61,7 @@ def schedule_post(
         foresight=foresight,
     )
     once.keep(session, body, status=201, created={"scheduledJobId": made.job.id})
+    request_log.scheduled(made.publications)
     return ScheduledJobView.created(made)
 
 
