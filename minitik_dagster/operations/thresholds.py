@@ -119,6 +119,13 @@ _TABLE: Final = (
         'SELECT kind, error FROM outbox WHERE "doneAt" IS NULL; is the API running?',
     ),
     Threshold(
+        "old-queue.running",
+        "old queue that was taken over is running again: its workers may post",
+        0,
+        0,
+        "stop the old system's workers; minitik adopt --yes pauses the queue again",
+    ),
+    Threshold(
         "dagster.silent",
         "seconds ago Dagster's sensor looked last",
         600,
