@@ -62,7 +62,7 @@ class OldBull:
             self.client.delete(f"bull:publish:{job_id}:lock")
         return job_id
 
-    def keys(self) -> set[str]:
+    def names(self) -> set[str]:
         """Every key of the queue."""
         return set(self.client.keys("bull:publish:*"))
 
@@ -73,7 +73,7 @@ class OldBull:
     def standing(self) -> dict[str, Any]:
         """All that the queue's keys hold, but for the events' ids."""
         found: dict[str, Any] = {"events": self.told()}
-        for key in sorted(self.keys() - {"bull:publish:events"}):
+        for key in sorted(self.names() - {"bull:publish:events"}):
             kind = self.client.type(key)
             found[key] = {
                 "string": lambda key=key: self.client.get(key),

@@ -18,15 +18,14 @@ from minitik_dagster.errors import (
 from minitik_dagster.scheduling.adopt import Adoption, adopt, find
 from minitik_dagster.scheduling.adopt_plan import PRIVACY_HOLD
 from minitik_dagster.scheduling.lead import prepare_at
-from tests.scheduling.legacy import OldSystem, load
+from tests.scheduling.legacy import OldSystem
 
 GONE_REDIS = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
-def engine(empty_database_url: str) -> Iterator[Engine]:
-    made = make_engine(empty_database_url)
-    load(made, empty_database_url)
+def engine(legacy_database_url: str) -> Iterator[Engine]:
+    made = make_engine(legacy_database_url)
     yield made
     made.dispose()
 

@@ -18,13 +18,12 @@ from minitik_dagster.resilience.old_queue_changes import (
 )
 from minitik_dagster.scheduling.adopt import adopt
 from tests.scheduling.bull import OldBull
-from tests.scheduling.legacy import OldSystem, load
+from tests.scheduling.legacy import OldSystem
 
 
 @pytest.fixture
-def engine(empty_database_url: str) -> Iterator[Engine]:
-    made = make_engine(empty_database_url)
-    load(made, empty_database_url)
+def engine(legacy_database_url: str) -> Iterator[Engine]:
+    made = make_engine(legacy_database_url)
     yield made
     made.dispose()
 
@@ -202,7 +201,7 @@ def test_another_redis_than_the_old_systems_is_refused(old: OldSystem, bull: Old
     assert old.rows() == {}
     adopt(old.engine, bull.url, queue_is_gone=True)
     assert list(stages(old).values()) == ["scheduled"]
-    assert bull.keys() == set()
+    assert bull.names() == set()
 
 
 def test_a_job_that_an_old_worker_began_after_the_take_over_is_told_and_waits(
@@ -224,7 +223,7 @@ class Killed(BaseException):
 
 
 def test_killed_at_any_step_it_goes_on_and_does_nothing_twice(
-    empty_database_url: str, engine: Engine, bull: OldBull
+    engine: Engine, bull: OldBull
 ) -> None:
     """At each step in turn: afterwards the rows are those of a take-over that nobody disturbed."""
     outcome = None
@@ -256,7 +255,7 @@ def test_killed_at_any_step_it_goes_on_and_does_nothing_twice(
             found
         )
         assert read_old_queue(bull.url, []).jobs == {}
-        left = {key for key in bull.keys() if key.split(":")[2].isdigit()}
+        left = {key for key in bull.names() if key.split(":")[2].isdigit()}
         outcome = outcome or left
         assert left == outcome
         if undisturbed:
