@@ -29,6 +29,11 @@ SELECT
         AND "updatedAt" >= {NOW} - interval '2 days') AS "forecast.failing",
     (SELECT extract(epoch FROM {NOW} - min("createdAt")) FROM outbox WHERE "doneAt" IS NULL
         AND kind <> 'dispatcher.window') AS "outbox.age",
+    (SELECT count(*) FROM quarantined_publications r JOIN publications p
+        ON p.id = r."publicationId" AND p.stage = 'review' AND p."errorCode" = 'restored')
+        AS "restore.review",
+    (SELECT extract(epoch FROM {NOW} - "updatedAt") FROM settings WHERE key = 'epoch:mirrored')
+        AS "epoch.unmirrored",
     (SELECT extract(epoch FROM {NOW} - "updatedAt") FROM settings WHERE key = 'alerts:sensor')
         AS "dagster.silent"
 """

@@ -38,6 +38,7 @@ def look(engine: Engine, settings: Settings) -> Iterator[Finding]:
             yield from _tokens(connection, settings)
             yield from _queue(connection, settings)
             yield from doctor_pasts.old_queue(connection, settings)
+            yield from doctor_pasts.restores(connection, settings)
     except DBAPIError as error:
         yield red(
             "postgresql",

@@ -126,6 +126,20 @@ _TABLE: Final = (
         "stop the old system's workers; minitik adopt --yes pauses the queue again",
     ),
     Threshold(
+        "restore.review",
+        "posts fell due in a time that the restored database has forgotten, and wait for a person",
+        0,
+        0,
+        "minitik restore status; look at their accounts; minitik reviews resolve",
+    ),
+    Threshold(
+        "epoch.unmirrored",
+        "seconds ago the bucket last took the database's epoch",
+        600,
+        3_600,
+        "does the bucket take what is put? Until then a restore would not be noticed: minitik doctor",
+    ),
+    Threshold(
         "dagster.silent",
         "seconds ago Dagster's sensor looked last",
         600,

@@ -15,7 +15,7 @@ class OldBull:
 
     def __init__(self, redis_url: str) -> None:
         self.url = redis_url
-        self.client = redis.Redis.from_url(redis_url, decode_responses=True)
+        self.client: Any = redis.Redis.from_url(redis_url, decode_responses=True)
 
     def add(self, data: dict[str, Any], **options: Any) -> str:
         """Add a job; return BullMQ's id."""
@@ -75,13 +75,14 @@ class OldBull:
         found: dict[str, Any] = {"events": self.told()}
         for key in sorted(self.names() - {"bull:publish:events"}):
             kind = self.client.type(key)
-            found[key] = {
-                "string": lambda key=key: self.client.get(key),
-                "hash": lambda key=key: self.client.hgetall(key),
-                "list": lambda key=key: self.client.lrange(key, 0, -1),
-                "zset": lambda key=key: self.client.zrange(key, 0, -1),
-                "set": lambda key=key: self.client.smembers(key),
-            }[kind]()
+            read: dict[str, Callable[[str], Any]] = {
+                "string": self.client.get,
+                "hash": self.client.hgetall,
+                "list": lambda name: self.client.lrange(name, 0, -1),
+                "zset": lambda name: self.client.zrange(name, 0, -1),
+                "set": self.client.smembers,
+            }
+            found[key] = read[kind](key)
         return found
 
     def close(self) -> None:
