@@ -1,6 +1,7 @@
 """The API process mirrors the epoch too: where no dispatcher lives, a restore is noticed all the same."""
 
 import threading
+from datetime import timedelta
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -11,6 +12,8 @@ from minitik_dagster.publishing import epochs
 from minitik_dagster.publishing.admission import is_ours
 
 _log = structlog.get_logger(__name__)
+# Before the alarm's first look, which would take a long stop of everything for a bucket that is away.
+_FIRST = timedelta(seconds=5)
 
 
 class EpochWatch:
@@ -46,7 +49,9 @@ class EpochWatch:
         epochs.keep(self._state.engine.begin, self._state.object_store)
 
     def _watch(self) -> None:
-        while not self._ending.wait(epochs.EVERY.total_seconds()):
+        pause = _FIRST
+        while not self._ending.wait(pause.total_seconds()):
+            pause = epochs.EVERY
             try:
                 self.look()
             except (DBAPIError, DependencyDownError, SchemaVersionError):

@@ -150,6 +150,9 @@ def test_each_reading_is_the_rows_own(engine: Engine, scene: Scene, settings: Se
         "forecast.failing": None,
         "dispatchers.died": 1,
         "outbox.age": 0,
+        "old-queue.running": 0,
+        "restore.review": 0,
+        "epoch.unmirrored": None,
         "dagster.silent": None,
     }
 
