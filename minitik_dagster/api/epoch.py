@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.db.migrate import require_schema
 from minitik_dagster.errors import DependencyDownError, SchemaVersionError
 from minitik_dagster.publishing import epochs
 from minitik_dagster.publishing.admission import is_ours
@@ -42,8 +43,12 @@ class EpochWatch:
             self._thread.join(timeout=5)
 
     def look(self) -> None:
-        """Look once, unless another deployment publishes from this database."""
+        """Look once, unless another deployment publishes from this database.
+
+        Raises DependencyDownError, SchemaVersionError or DBAPIError where it cannot.
+        """
         with self._state.engine.connect() as connection:
+            require_schema(connection)
             if not is_ours(connection, self._state.settings):
                 return
         epochs.keep(self._state.engine.begin, self._state.object_store)
