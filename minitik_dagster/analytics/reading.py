@@ -11,8 +11,8 @@ from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.db.engine import make_async_engine
 from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.platforms.registry import PlatformClients
+from minitik_dagster.publishing.admission import admit
 from minitik_dagster.publishing.database_clock import DatabaseClock
-from minitik_dagster.publishing.engine import admit
 from minitik_dagster.resilience.breaker import Breaker
 from minitik_dagster.resilience.limiter import Limiter
 from minitik_dagster.resilience.limits_table import budgets

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from minitik_dagster import __version__
 from minitik_dagster.api.alarm import AlarmWatch
 from minitik_dagster.api.boundary import RequestBoundary
+from minitik_dagster.api.epoch import EpochWatch
 from minitik_dagster.api.exit import server_exit
 from minitik_dagster.api.notices import NoticePost
 from minitik_dagster.api.openapi import install_openapi, name_operations
@@ -32,6 +33,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logging(app.state.minitik.settings)
     watch = AlarmWatch(app.state.minitik)
     watch.start()
+    epoch = EpochWatch(app.state.minitik)
+    epoch.start()
     app.state.notices.start()
     post = WebhookPost(app.state.minitik)
     post.start()
@@ -43,6 +46,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.events.close()
     post.stop()
     push.stop()
+    epoch.stop()
     watch.stop()
     app.state.notices.stop()
     app.state.minitik.close()

@@ -1,14 +1,16 @@
-"""`minitik adopt`: take the old system's queue over."""
+"""`minitik adopt`: take an old deployment over."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minitik_dagster.cli.output import AsJson, as_object, say
-from minitik_dagster.cli.session import transaction
+from minitik_dagster.cli.output import AsJson, as_object, listing, say
+from minitik_dagster.cli.session import database
 
 if TYPE_CHECKING:
+    from minitik_dagster.operations.adoption_survey import Item
     from minitik_dagster.scheduling.adopt import Adoption
 
 
@@ -23,28 +25,71 @@ def adopt(
         str | None,
         typer.Option(help="For TikTok accounts whose creator never chose one: ask the creator."),
     ] = None,
+    queue_is_gone: Annotated[
+        bool, typer.Option("--queue-is-gone", help="REDIS_URL is right; its queue was deleted.")
+    ] = False,
+    forget_old_keys: Annotated[
+        bool,
+        typer.Option("--forget-old-keys", help="Delete what Redis still holds of the old queues."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn the old system's pending jobs into publications, once; the old queue must be paused."""
+    """Turn the old system's pending jobs into publications, once; its queue is paused and stays so."""
+    from sqlalchemy.orm import Session
+
     from minitik_dagster.scheduling import adopt as adoption
     from minitik_dagster.settings import load_settings
 
-    secret = load_settings().redis_url
-    redis_url = secret.get_secret_value() if secret else None
-    take = adoption.adopt if yes else adoption.find
-    with transaction() as session:
-        found = take(session, redis_url, tiktok_privacy=tiktok_privacy)
+    settings = load_settings()
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    with database() as engine:
+        if forget_old_keys:
+            _forget(engine, redis_url, yes=yes)
+            return
+        if yes:
+            found = adoption.adopt(
+                engine, redis_url, tiktok_privacy=tiktok_privacy, queue_is_gone=queue_is_gone
+            )
+            items: list[Item] = []
+        else:
+            from minitik_dagster.operations.adoption_survey import survey
+
+            with engine.connect() as connection:
+                items = survey(connection, settings)
+            with Session(engine) as session:
+                found = adoption.find(session, redis_url, tiktok_privacy=tiktok_privacy)
     if as_json:
-        as_object(_facts(found))
+        as_object(_facts(found) | ({"stores": [asdict(item) for item in items]} if items else {}))
         return
+    if items:
+        listing([asdict(item) for item in items], as_json=False)
     _tell(found)
+
+
+def _forget(engine: Any, redis_url: str | None, *, yes: bool) -> None:
+    from minitik_dagster.operations.old_keys import forget, forgettable
+
+    counts = forget(engine, redis_url) if yes else forgettable(engine, redis_url)
+    for name, count in counts.items():
+        say(f"{count} keys of the queue {name}{' deleted' if yes else ''}")
+    if not yes:
+        say("nothing was changed; run: minitik adopt --forget-old-keys --yes")
 
 
 def _facts(found: "Adoption") -> dict[str, object]:
     facts = asdict(found)
-    queue = facts.pop("old_queue")
-    known = None if queue is None else sorted(queue.pop("known"))
-    return facts | {"old_queue": None if queue is None else queue | {"known": known}}
+    facts.pop("old_queue")
+    queue = found.old_queue
+    told: Mapping[str, object] | None = None
+    if queue is not None:
+        told = {
+            "exists": queue.exists,
+            "paused": queue.paused,
+            "active": len(queue.in_hand),
+            "known": sorted(queue.known),
+            "counts": dict(queue.counts),
+        }
+    return facts | {"old_queue": told}
 
 
 def _tell(found: "Adoption") -> None:
@@ -54,18 +99,21 @@ def _tell(found: "Adoption") -> None:
         say(f"{count} publications {becomes} {stage}")
     for stage, count in sorted(found.history.items()):
         say(f"{count} earlier publications {becomes} {stage}")
+    queue = found.old_queue
+    if queue is None:
+        say("note: REDIS_URL is not set: the old queue was not looked at")
+    elif queue.exists:
+        stands = ", ".join(f"{count} {name}" for name, count in queue.counts.items()) or "empty"
+        say(f"the old queue: {stands}; {'paused' if queue.paused else 'running'}")
+        left = "left" if found.applied else "would leave"
+        say(f"{found.removed} of its jobs {left} it; {found.strangers} others stay in it")
+        if not queue.paused:
+            say("it was paused" if found.applied else "it would be paused, and stays so")
     for line in (*found.holds, *found.problems):
         say(f"note: {line}")
-    if found.old_queue is None:
-        say("note: REDIS_URL is not set: the old queue was not looked at")
-    elif found.old_queue.known:
-        say(
-            f"note: the old queue still holds {len(found.old_queue.known)} of these jobs; each post "
-            "waits until its job is removed there"
-        )
     if found.applied:
         say("adopted")
-    elif found.jobs or found.publications or found.history:
+    elif found.jobs or found.publications or found.history or found.removed:
         say("nothing was changed; run: minitik adopt --yes")
     else:
         say("nothing to adopt")

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Identity, Integer
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from minitik_dagster.db import observed  # noqa: F401 - tables of the same metadata
+from minitik_dagster.db import observed, pasts  # noqa: F401 - tables of the same metadata
 from minitik_dagster.db.models import Base
 from minitik_dagster.db.types import Platform, UtcTimestamp, pg_enum
 

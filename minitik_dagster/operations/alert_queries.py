@@ -30,6 +30,11 @@ SELECT
     (SELECT extract(epoch FROM {NOW} - min(GREATEST("createdAt",
         CAST(rtrim(payload ->> 'heldUntil', 'Z') AS timestamp)))) FROM outbox WHERE "doneAt" IS NULL
         AND kind <> 'dispatcher.window') AS "outbox.age",
+    (SELECT count(*) FROM quarantined_publications r JOIN publications p
+        ON p.id = r."publicationId" AND p.stage = 'review' AND p."errorCode" = 'restored')
+        AS "restore.review",
+    (SELECT extract(epoch FROM {NOW} - "updatedAt") FROM settings WHERE key = 'epoch:mirrored')
+        AS "epoch.unmirrored",
     (SELECT extract(epoch FROM {NOW} - "updatedAt") FROM settings WHERE key = 'alerts:sensor')
         AS "dagster.silent"
 """

@@ -20,6 +20,7 @@ from minitik_dagster.notifications.alert_post import NOTICE, target_of
 from minitik_dagster.notifications.notices import QUEUE_NOTICE, notice
 from minitik_dagster.operations import alert_queries as queries
 from minitik_dagster.operations import freshness
+from minitik_dagster.operations.doctor_pasts import old_queue_runs_again
 from minitik_dagster.operations.thresholds import Threshold, thresholds
 from minitik_dagster.publishing import alarm_queries
 from minitik_dagster.resilience.breaker import read_states
@@ -57,6 +58,8 @@ def read(connection: Connection, settings: Settings) -> dict[str, float | None]:
     found["publish.late"] = found["publish.late"] or 0.0
     found |= {key: float(len(names)) for key, names in freshness.read(connection).items()}
     found["breaker.open"] = None
+    resumed = old_queue_runs_again(connection, settings)
+    found["old-queue.running"] = None if resumed is None else float(resumed)
     if settings.redis_url is not None:
         try:
             states = read_states(settings.redis_url.get_secret_value())

@@ -15,7 +15,7 @@ from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.db.models import Base
 from minitik_dagster.db.types import from_db
 from minitik_dagster.errors import SchemaVersionError
-from minitik_dagster.operations import publishable
+from minitik_dagster.operations import doctor_pasts, publishable
 from minitik_dagster.operations.findings import Finding, green, red, yellow
 from minitik_dagster.publishing import health
 from minitik_dagster.settings import Settings
@@ -37,6 +37,8 @@ def look(engine: Engine, settings: Settings) -> Iterator[Finding]:
             yield from _load(connection)
             yield from _tokens(connection, settings)
             yield from _queue(connection, settings)
+            yield from doctor_pasts.old_queue(connection, settings)
+            yield from doctor_pasts.restores(connection, settings)
     except DBAPIError as error:
         yield red(
             "postgresql",
@@ -267,13 +269,3 @@ def _queue(connection: Connection, settings: Settings) -> Iterator[Finding]:
     if stuck := health.stuck(connection):
         yield yellow("stuck posts", f"{stuck.total}", "minitik publications show ID")
     yield from _publishing(connection, settings)
-    legacy = connection.execute(
-        text(
-            "SELECT count(*) FROM scheduled_jobs j WHERE j.status IN ('PENDING','ACTIVE') AND NOT "
-            'EXISTS (SELECT 1 FROM publications p WHERE p."scheduledJobId" = j.id)'
-        )
-    ).scalar_one()
-    if legacy:
-        yield yellow(
-            "old queue", f"{legacy} jobs of the old system are not taken over", "minitik adopt"
-        )

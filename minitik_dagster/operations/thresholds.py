@@ -119,6 +119,27 @@ _TABLE: Final = (
         'SELECT kind, error FROM outbox WHERE "doneAt" IS NULL; is the API running?',
     ),
     Threshold(
+        "old-queue.running",
+        "old queue that was taken over is running again: its workers may post",
+        0,
+        0,
+        "stop the old system's workers; minitik adopt --yes pauses the queue again",
+    ),
+    Threshold(
+        "restore.review",
+        "posts fell due in a time that the restored database has forgotten, and wait for a person",
+        0,
+        0,
+        "minitik restore status; look at their accounts; minitik reviews resolve",
+    ),
+    Threshold(
+        "epoch.unmirrored",
+        "seconds ago the bucket last took the database's epoch",
+        600,
+        3_600,
+        "does the bucket take what is put? Until then a restore would not be noticed: minitik doctor",
+    ),
+    Threshold(
         "dagster.silent",
         "seconds ago Dagster's sensor looked last",
         600,

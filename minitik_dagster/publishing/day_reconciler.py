@@ -30,13 +30,13 @@ from minitik_dagster.ids import new_id
 from minitik_dagster.platforms.port import Finding, PlatformClient, Standing
 from minitik_dagster.platforms.registry import PlatformClients
 from minitik_dagster.publishing import day_queries
+from minitik_dagster.publishing.admission import admit
 from minitik_dagster.publishing.breaker_watch import BreakerWatch
 from minitik_dagster.publishing.committer import Committer
 from minitik_dagster.publishing.confirmation import Confirmation, refusal
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.day_report import DayReport, Difference
 from minitik_dagster.publishing.endings import Endings
-from minitik_dagster.publishing.engine import admit
 from minitik_dagster.publishing.ledger import LedgerDesk, StoredHandle
 from minitik_dagster.publishing.pause_watch import PauseWatch
 from minitik_dagster.publishing.policy import EnginePolicy

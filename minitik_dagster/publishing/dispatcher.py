@@ -24,6 +24,7 @@ from minitik_dagster.notifications.event_queries import WAKE
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.carrier import Carrier
 from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.epochs import EpochKeeper
 from minitik_dagster.publishing.listener import Listener
 from minitik_dagster.publishing.lookout import Lookout
 from minitik_dagster.publishing.outbox import Outbox
@@ -50,6 +51,7 @@ class Dispatcher:
     tally: Tally
     listener: Listener
     outbox: Outbox
+    keeper: EpochKeeper
     kind: str
     instance: str
     run_id: str | None = None
@@ -94,6 +96,7 @@ class Dispatcher:
             asyncio.create_task(self.carrier.pauses.run()),
             asyncio.create_task(self.outbox.run()),
             asyncio.create_task(self._announcements()),
+            asyncio.create_task(self.keeper.run()),
         ]
         try:
             await self._claim_until_done()
@@ -120,6 +123,8 @@ class Dispatcher:
         idle_since = self.clock.now()
         while not self._draining.is_set():
             try:
+                if self.keeper.doubtful:
+                    await self.keeper.look()
                 claims = await self._claim()
             except DBAPIError as error:
                 _log.warning("claim.failed", reason=type(error.orig).__name__)

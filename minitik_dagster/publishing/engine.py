@@ -11,26 +11,27 @@ from typing import Any, Self
 
 import httpx2
 import structlog
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.contextvars import bound_contextvars
 
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_async_engine, parse_database_url
-from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.ids import new_id
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.media.source import StoredMedia
 from minitik_dagster.platforms.http import make_client
 from minitik_dagster.platforms.registry import PlatformClients
+from minitik_dagster.publishing.admission import admit
 from minitik_dagster.publishing.breaker_watch import BreakerWatch
 from minitik_dagster.publishing.carrier import Carrier
 from minitik_dagster.publishing.committer import Committer
 from minitik_dagster.publishing.confirmation import Confirmation
 from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.day_reconciler import DayScope, reconcile
 from minitik_dagster.publishing.dispatcher import Dispatcher
 from minitik_dagster.publishing.endings import Endings
+from minitik_dagster.publishing.epochs import EpochKeeper
 from minitik_dagster.publishing.leaving import Leaver
 from minitik_dagster.publishing.listener import Listener
 from minitik_dagster.publishing.outbox import Outbox
@@ -50,12 +51,6 @@ from minitik_dagster.resilience.old_queue import OldQueueGuard
 from minitik_dagster.settings import Settings
 
 _log = structlog.get_logger(__name__)
-
-_BIND_INSTANCE = """
-INSERT INTO settings (key, value, "updatedAt")
-VALUES ('instance', to_jsonb(CAST(:instance AS text)), statement_timestamp() AT TIME ZONE 'UTC')
-ON CONFLICT (key) DO NOTHING
-"""
 
 
 @dataclass(frozen=True)
@@ -116,6 +111,11 @@ async def dispatch(
         objects = ObjectStore.from_settings(settings)
         # The first signature builds a client, a fifth of a second that no loop should wait.
         await asyncio.to_thread(objects.warm)
+        keeper = EpochKeeper(
+            lanes.control, objects, lambda ids: reconcile(settings, DayScope(ids=tuple(ids)))
+        )
+        keeper.watch(lanes.control, lanes.work)
+        await keeper.look()
         dispatcher = _assemble(
             settings,
             policy,
@@ -127,6 +127,7 @@ async def dispatch(
             limiter,
             kind,
             instance,
+            keeper,
         )
         # Every line of this window names it, and its Dagster run.
         named = {"dispatcher": dispatcher.store.owner} | ({"run_id": run_id} if run_id else {})
@@ -153,27 +154,6 @@ def _with_window(policy: EnginePolicy, window: timedelta) -> EnginePolicy:
     return replace(policy, window=window)
 
 
-async def admit(engine: AsyncEngine, settings: Settings, instance: str) -> None:
-    """Refuse a database of another version, world or instance before anything is claimed."""
-    async with engine.begin() as connection:
-        await connection.run_sync(require_schema)
-        await connection.run_sync(require_world, settings.platform_world)
-        await connection.execute(text(_BIND_INSTANCE), {"instance": instance})
-        bound = await connection.execute(
-            text("SELECT value #>> '{}' FROM settings WHERE key = 'instance'")
-        )
-        owner = bound.scalar_one()
-    if owner != instance:
-        raise ConfigurationError(
-            [
-                (
-                    f"MINITIK_INSTANCE is {instance!r}, but this database is bound to {owner!r}: "
-                    "a copy of a deployment must not publish from it"
-                )
-            ]
-        )
-
-
 def _assemble(
     settings: Settings,
     policy: EnginePolicy,
@@ -185,6 +165,7 @@ def _assemble(
     limiter: Limiter,
     kind: str,
     instance: str,
+    keeper: EpochKeeper,
 ) -> Dispatcher:
     url = settings.require_database_url()
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
@@ -261,6 +242,7 @@ def _assemble(
                 random=SystemRandom(),
             ),
         ),
+        keeper=keeper,
         kind=kind,
         instance=instance,
     )

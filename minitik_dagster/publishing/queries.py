@@ -101,8 +101,9 @@ INSERT INTO dispatchers (id, kind, "runId", instance, host, pid, "startedAt", "h
 VALUES (:owner, :kind, :run_id, :instance, :host, :pid, {NOW}, {NOW}, :window_end, :skew_ms)
 """
 
+# Its last heartbeat stays before its end: where the two are one, it was found dead (window_queries).
 END_DISPATCHER = f"""
-UPDATE dispatchers SET "endedAt" = {NOW}, "heartbeatAt" = {NOW},
+UPDATE dispatchers SET "endedAt" = {NOW},
     summary = CAST(:summary AS jsonb) WHERE id = :owner
 """
 

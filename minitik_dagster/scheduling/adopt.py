@@ -7,18 +7,23 @@ person can tell. Rows of the old system have no stage and are never claimed befo
 
     old row or job                          becomes
     PENDING job, no row or QUEUED           scheduled (held where TikTok's privacy is not known)
-    ACTIVE job, no row or QUEUED            review: the old worker had it in hand
+    ACTIVE job, or begun by the old queue   review: the old worker had it in hand
     PUBLISHING                              review
     PUBLISHED, FAILED                       live, failed: as they are
     QUEUED that no open job asks for        paused
+
+The steps: the old queue is paused; what it says of each open job is noted here; each is removed there
+(`old_jobs`); then the publications are made, in one transaction. After a crash between any two of them
+the same command goes on: a job that has left the old queue is known by its note.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, get_args
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.db.models import Account, Publication
@@ -27,9 +32,11 @@ from minitik_dagster.db.types import Platform, to_db
 from minitik_dagster.errors import ConfigurationError, FieldProblem, InvalidInputError
 from minitik_dagster.ids import new_id
 from minitik_dagster.platforms.options import TikTokPrivacy
-from minitik_dagster.resilience.old_queue import OldQueue, read_old_queue
+from minitik_dagster.resilience.old_queue import OldQueue
+from minitik_dagster.resilience.old_queue_changes import pause_old_queue
+from minitik_dagster.scheduling import adopt_queries as queries
 from minitik_dagster.scheduling.adopt_plan import Move, Plan, make_plan
-from minitik_dagster.scheduling.adopt_queries import HISTORY, LOCK, MARK, MARKED
+from minitik_dagster.scheduling.adopt_queue import Ties, begun_jobs, note, remove, tie
 from minitik_dagster.scheduling.choices import default_privacy
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import ROLL_UP
@@ -41,6 +48,7 @@ REVIEW_REASON: Final = (
     "the old system was sending this when it was taken over; look at the account, then: "
     "minitik reviews resolve"
 )
+Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ class Adoption:
 
     `jobs` are the open ones, `publications` counts theirs by the stage they come to, `history` the
     old rows that only got a stage. `holds` and `problems` say what a person has to do. `old_queue` is
-    None where Redis was not asked.
+    the queue as it was found, None where Redis was not asked; `removed` counts the jobs that leave it,
+    `strangers` those open there that no open job of the database asks for: they stay.
     """
 
     applied: bool
@@ -60,6 +69,8 @@ class Adoption:
     holds: tuple[str, ...]
     problems: tuple[str, ...]
     old_queue: OldQueue | None
+    removed: int = 0
+    strangers: int = 0
 
 
 def find(session: Session, redis_url: str | None, *, tiktok_privacy: str | None = None) -> Adoption:
@@ -69,44 +80,79 @@ def find(session: Session, redis_url: str | None, *, tiktok_privacy: str | None 
     looked at where `redis_url` is given (DependencyDownError when Redis does not answer).
     """
     _check_privacy(tiktok_privacy)
-    plan = make_plan(session, tiktok_privacy)
-    queue = read_old_queue(redis_url, plan.old_queue_ids) if redis_url is not None else None
-    return _report(session, plan, queue, applied=False)
+    if redis_url is None:
+        plan = make_plan(session, tiktok_privacy, begun=begun_jobs(session))
+        return _report(session, plan, None, None, applied=False)
+    ties = tie(session, redis_url)
+    begun = begun_jobs(session) | ties.begun
+    plan = make_plan(session, tiktok_privacy, begun=begun)
+    plan.problems.extend(ties.problems)
+    return _report(session, plan, ties.queue, ties, applied=False)
 
 
 def adopt(
-    session: Session, redis_url: str | None, *, tiktok_privacy: str | None = None
+    engine: Engine,
+    redis_url: str | None,
+    *,
+    tiktok_privacy: str | None = None,
+    queue_is_gone: bool = False,
+    watch: Watch = lambda _step: None,
 ) -> Adoption:
-    """Take over what `find` finds, in the caller's transaction. Running it again changes nothing.
+    """Take over what `find` finds. Running it again changes nothing; after a crash it goes on.
 
-    The old queue must be asked and must be paused and idle (contracts.md, PostgreSQL): raises
-    ConfigurationError without REDIS_URL, DependencyDownError when Redis does not answer,
-    StateConflictError when an old worker could still post.
+    The old queue is paused here and stays paused. `queue_is_gone` says that this Redis is the old
+    system's although it holds no queue any more. `watch` hears of each step.
+
+    Raises ConfigurationError without REDIS_URL, DependencyDownError when Redis does not answer,
+    StateConflictError while an old worker has a job in hand, or where this Redis has no old queue
+    although open jobs name one (contracts.md, PostgreSQL).
     """
     _check_privacy(tiktok_privacy)
     if redis_url is None:
         raise ConfigurationError(
             ["REDIS_URL is not set: the old queue lives there and must be asked before taking over"]
         )
-    session.execute(text(LOCK))
-    plan = make_plan(session, tiktok_privacy)
-    queue = read_old_queue(redis_url, plan.old_queue_ids)
-    queue.require_idle()
+    with Session(engine) as session:
+        before = tie(session, redis_url)
+    before.require_the_old_systems_redis(gone=queue_is_gone)
+    if before.queue.exists:
+        pause_old_queue(redis_url)
+    watch("paused")
+    with Session(engine) as session, session.begin():
+        session.execute(text(queries.LOCK))
+        # Asked again: a worker may have taken one before the pause.
+        ties = tie(session, redis_url)
+        ties.queue.require_idle()
+        note(session, ties)
+        session.execute(text(queries.KEPT_PAUSED))
+    watch("noted")
+    left, problems, removed = remove(engine, redis_url, ties, watch)
+    with Session(engine) as session, session.begin():
+        session.execute(text(queries.LOCK))
+        plan = make_plan(session, tiktok_privacy, begun=begun_jobs(session), left=left)
+        plan.problems.extend(problems)
+        _apply_all(session, plan, tiktok_privacy)
+        watch("moved")
+        report = _report(session, plan, before.queue, ties, applied=True, removed=removed)
+    watch("adopted")
+    return report
+
+
+def _apply_all(session: Session, plan: Plan, tiktok_privacy: str | None) -> None:
     now = database_now(session)
     for move in plan.moves:
         _apply(session, move, now, tiktok_privacy)
     session.flush()
-    for statement in HISTORY.values():
+    for statement in queries.HISTORY.values():
         session.execute(text(statement))
     for content_id, job_id in dict.fromkeys(
         (move.content.id, move.job.id if move.job else None) for move in plan.moves
     ):
         for statement in ROLL_UP:
             session.execute(text(statement), {"content_id": content_id, "job_id": job_id})
-    session.execute(text(MARK), {"at": now.isoformat(), "now": to_db(now)})
+    session.execute(text(queries.MARK), {"at": now.isoformat(), "now": to_db(now)})
     session.execute(text("SELECT pg_notify('minitik_due', '')"))
     session.expire_all()
-    return _report(session, plan, queue, applied=True)
 
 
 def _check_privacy(level: str | None) -> None:
@@ -120,8 +166,16 @@ def _check_privacy(level: str | None) -> None:
         )
 
 
-def _report(session: Session, plan: Plan, queue: OldQueue | None, *, applied: bool) -> Adoption:
-    stored = session.execute(text(MARKED)).scalar_one_or_none()
+def _report(
+    session: Session,
+    plan: Plan,
+    queue: OldQueue | None,
+    ties: Ties | None,
+    *,
+    applied: bool,
+    removed: int = 0,
+) -> Adoption:
+    stored = session.execute(text(queries.MARKED)).scalar_one_or_none()
     return Adoption(
         applied=applied,
         adopted_at=None if stored is None else datetime.fromisoformat(stored),
@@ -131,6 +185,8 @@ def _report(session: Session, plan: Plan, queue: OldQueue | None, *, applied: bo
         holds=tuple(dict.fromkeys(move.hold_reason for move in plan.moves if move.hold_reason)),
         problems=tuple(plan.problems),
         old_queue=queue,
+        removed=removed if applied else len(ties.jobs) if ties else 0,
+        strangers=len(ties.strangers) if ties else 0,
     )
 
 

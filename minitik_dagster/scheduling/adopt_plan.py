@@ -1,7 +1,7 @@
 """What adoption would do: each open job of the old system, account by account (see `adopt`)."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -55,18 +55,21 @@ class Plan:
     history: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    @property
-    def old_queue_ids(self) -> list[str]:
-        """The old queue's ids of the jobs that are to go out."""
-        going = {Stage.SCHEDULED, Stage.HELD}
-        ids = {move.job.bull_job_id for move in self.moves if move.job and move.stage in going}
-        return sorted(item for item in ids if item)
 
+def make_plan(
+    session: Session,
+    tiktok_privacy: str | None,
+    *,
+    begun: Collection[str] = (),
+    left: Collection[str] = (),
+) -> Plan:
+    """Read what there is to take over and decide what becomes of it; changes nothing.
 
-def make_plan(session: Session, tiktok_privacy: str | None) -> Plan:
-    """Read what there is to take over and decide what becomes of it; changes nothing."""
+    `begun` are the jobs that a worker of the old system has begun, whatever their rows say; `left` those
+    that stay as they are.
+    """
     plan = Plan()
-    jobs = _open_jobs(session)
+    jobs = [job for job in _open_jobs(session) if job.id not in left]
     plan.jobs = len(jobs)
     rows = _old_rows(session, {job.content_id for job in jobs})
     for job in jobs:
@@ -74,7 +77,9 @@ def make_plan(session: Session, tiktok_privacy: str | None) -> Plan:
         for account in _accounts(session, job, content, plan.problems):
             waiting = rows[content.id, account.id]
             row = waiting.pop(0) if waiting else None
-            plan.moves.append(_move(job, content, account, row, tiktok_privacy))
+            plan.moves.append(
+                _move(job, content, account, row, tiktok_privacy, begun=job.id in begun)
+            )
     bound = {move.row.id for move in plan.moves if move.row is not None}
     plan.moves.extend(_interrupted(session, bound, tiktok_privacy))
     if tiktok_privacy is not None:
@@ -142,6 +147,8 @@ def _move(
     account: Account,
     row: Publication | None,
     tiktok_privacy: str | None,
+    *,
+    begun: bool,
 ) -> Move:
     status = row.status if row is not None else PublicationStatus.QUEUED
     if status is PublicationStatus.PUBLISHED:
@@ -149,7 +156,7 @@ def _move(
     if status is PublicationStatus.FAILED:
         return Move(job, content, account, job.scheduled_at, row, Stage.FAILED, {})
     options, reason = _options(content, account, tiktok_privacy)
-    if status is PublicationStatus.PUBLISHING or job.status is JobStatus.ACTIVE:
+    if begun or status is PublicationStatus.PUBLISHING or job.status is JobStatus.ACTIVE:
         return Move(job, content, account, job.scheduled_at, row, Stage.REVIEW, options)
     stage = Stage.HELD if reason else Stage.SCHEDULED
     return Move(job, content, account, job.scheduled_at, row, stage, options, reason)

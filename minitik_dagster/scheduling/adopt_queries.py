@@ -43,3 +43,35 @@ HISTORY = {
         ON CONFLICT DO NOTHING
     """,
 }
+
+# What the old queue said of a job, before the job is taken out of it: the proof that nothing was begun.
+NOTE = f"""
+INSERT INTO old_jobs ("bullJobId", "jobId", state, attempts, "notedAt")
+VALUES (:bull_job_id, :job_id, :state, :attempts, {_NOW})
+ON CONFLICT ("bullJobId") DO UPDATE SET "jobId" = EXCLUDED."jobId", state = EXCLUDED.state,
+    attempts = EXCLUDED.attempts, "notedAt" = EXCLUDED."notedAt", "removedAt" = NULL
+"""
+
+REMOVED = f"""
+UPDATE old_jobs SET "removedAt" = {_NOW} WHERE "bullJobId" = :bull_job_id AND "removedAt" IS NULL
+"""
+
+NOTED = """
+SELECT "bullJobId" AS bull_job_id, "jobId" AS job_id, state, attempts FROM old_jobs
+"""
+
+# Jobs that are open, whether taken over already or not: no worker of the old system may have theirs.
+OPEN_JOBS = """
+SELECT j.id, j."bullJobId" AS bull_job_id,
+    EXISTS (SELECT 1 FROM publications p WHERE p."scheduledJobId" = j.id) AS ours
+FROM scheduled_jobs j WHERE j.status IN ('PENDING', 'ACTIVE') ORDER BY j."scheduledAt", j.id
+"""
+
+# From now on the old queue is to stay paused; the first take-over's time stays.
+KEPT_PAUSED = f"""
+INSERT INTO settings (key, value, "updatedAt") VALUES ('old-queue', '"paused"', {_NOW})
+ON CONFLICT (key) DO NOTHING
+"""
+
+# A queue that is resumed after this was said is a fault; before it, it is the old system at work.
+IS_KEPT_PAUSED = "SELECT EXISTS (SELECT 1 FROM settings WHERE key = 'old-queue') AS kept"

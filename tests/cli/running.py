@@ -46,7 +46,7 @@ class Command:
     def good(self, *arguments: str) -> Said:
         """Call and expect exit 0 and a silent standard error."""
         said = self(*arguments)
-        assert (said.code, said.err) == (0, "")
+        assert (said.code, said.err) == (0, ""), said
         return said
 
     def refused(self, *arguments: str, code: int = 1) -> str:

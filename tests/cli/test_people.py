@@ -89,8 +89,7 @@ def test_an_account_is_disconnected_and_its_posts_are_held_or_cancelled(
     old = OldSystem(on_database)
     accounts = [old.account("TIKTOK"), old.account("YOUTUBE")]
     old.job(old.content(), accounts)
-    with Session(on_database) as session, session.begin():
-        adopt(session, redis_url, tiktok_privacy="SELF_ONLY")
+    adopt(on_database, redis_url, tiktok_privacy="SELF_ONLY")
     said = minitik.good("accounts", "disconnect", accounts[0]).out
     assert said.startswith(f"{accounts[0]}: disconnected; 1 posts held, 0 cancelled\n")
     assert "\nnext: " in said

@@ -22,6 +22,7 @@ from minitik_dagster.operations.thresholds import (
     set_threshold,
     thresholds,
 )
+from minitik_dagster.publishing.queries import END_DISPATCHER, REGISTER_DISPATCHER
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.sensors.alerts import alerts as alerts_sensor
 from minitik_dagster.settings import Settings
@@ -150,11 +151,32 @@ def test_each_reading_is_the_rows_own(engine: Engine, scene: Scene, settings: Se
         "forecast.failing": None,
         "dispatchers.died": 1,
         "outbox.age": 0,
+        "old-queue.running": 0,
+        "restore.review": 0,
+        "epoch.unmirrored": None,
         "dagster.silent": None,
         "assets.stale": 0,
         "assets.failed": 0,
         "runs.failed": 0,
     }
+
+
+def test_a_dispatcher_that_ended_as_it_should_has_not_died(
+    engine: Engine, scene: Scene, settings: Settings
+) -> None:
+    """By the dispatchers' own statements: one that signed off is no alert, one that was found dead is."""
+    begun = {"kind": "dagster", "run_id": None, "instance": "i", "host": "h", "pid": 1}
+    for owner in ("well", "killed"):
+        scene.run(REGISTER_DISPATCHER, owner=owner, **begun, window_end=None, skew_ms=0.0)
+    age = 'UPDATE dispatchers SET "heartbeatAt" = "heartbeatAt" - CAST(:by AS interval)'
+    scene.run(age, by=timedelta(seconds=5))
+    scene.run(END_DISPATCHER, owner="well", summary="{}")
+    scene.run(age + ', "endedAt" = "endedAt" - CAST(:by AS interval)', by=timedelta(minutes=9))
+    with engine.connect() as connection:
+        assert alerts.read(connection, settings)["dispatchers.died"] == 1
+    scene.run('UPDATE dispatchers SET "endedAt" = "heartbeatAt" WHERE "endedAt" IS NULL')
+    with engine.connect() as connection:
+        assert alerts.read(connection, settings)["dispatchers.died"] == 1
 
 
 def test_what_cannot_be_read_changes_nothing(engine: Engine, settings: Settings) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import redis
 from pydantic import SecretStr
 
 from minitik_dagster.accounts.vault import Vault
-from minitik_dagster.db.engine import libpq_url
+from minitik_dagster.db.engine import libpq_url, make_engine
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.notifications.web_push import new_keys
 from minitik_dagster.operations import doctor_stores
@@ -27,8 +28,11 @@ from minitik_dagster.operations.findings import Finding, Level, as_lines, worst
 from minitik_dagster.operations.incident import snapshot
 from minitik_dagster.operations.incident_page import page
 from minitik_dagster.operations.severity import propose
+from minitik_dagster.publishing import quarantine
 from minitik_dagster.settings import Settings, examine_environment
+from tests.api.scene import Scene
 from tests.cli.running import Command
+from tests.operations.posts import post
 from tests.operations.systems import KEY
 
 GOLDEN = Path(__file__).parent.parent / "data" / "operations"
@@ -39,6 +43,7 @@ _VOLATILE = (
     (re.compile(r"\b20\d\d-\d\d-\d\dT[\d:.]+Z"), "INSTANT"),
     (re.compile(r"\b00\d\d\b(: [^;\n]*)?"), "REVISION"),
     (re.compile(r"(REVISION; )*REVISION"), "REVISION"),
+    (re.compile(r"\bc[0-9a-z]{24}\b"), "ID"),
     (re.compile(r"\b\d+ of \d+ variables"), "N of N variables"),
     (re.compile(r"Program \d+\.\d+\.\d+"), "Program VERSION"),
 )
@@ -94,6 +99,27 @@ def _platform_down(_patch: pytest.MonkeyPatch, environment: Mapping[str, str]) -
         client.set("circuit_breaker:instagram:state", "OPEN")
 
 
+def _old_queue_resumed(_patch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
+    with psycopg.connect(libpq_url(environment["DATABASE_URL"])) as connection:
+        connection.execute("INSERT INTO settings VALUES ('old-queue', '\"paused\"', now())")
+    with redis.Redis.from_url(environment["REDIS_URL"]) as client:
+        client.hset("bull:publish:meta", "opts.maxLenEvents", "10000")
+
+
+def _restored(_patch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
+    engine = make_engine(environment["DATABASE_URL"])
+    scene = Scene(engine)
+    person = scene.person()
+    late = timedelta(minutes=-5)
+    post(engine, scene, person, scene.account(person), due_in=late)
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        quarantine.declare(connection, quarantine.Span(now + 6 * late, now), actor="operator")
+    scene.run("UPDATE accounts SET \"accessToken\" = ''")
+    scene.run("DELETE FROM audit_log")
+    engine.dispose()
+
+
 SYSTEMS: dict[str, tuple[Break, Level, str]] = {
     "healthy": (_nothing, Level.YELLOW, "P4"),
     "postgresql-down": (_postgresql_down, Level.RED, "P1"),
@@ -103,6 +129,8 @@ SYSTEMS: dict[str, tuple[Break, Level, str]] = {
     "bucket-gone": (_bucket_gone, Level.RED, "P2"),
     "variables-unfit": (_variables_unfit, Level.RED, "P1"),
     "platform-down": (_platform_down, Level.YELLOW, "P2"),
+    "old-queue-resumed": (_old_queue_resumed, Level.RED, "P2"),
+    "restored": (_restored, Level.RED, "P2"),
 }
 
 

@@ -79,9 +79,9 @@ class Town:
     def dispatcher(self) -> Dispatcher:
         return Dispatcher(self.environment, self.folder / f"dispatcher-{time.monotonic_ns()}.log")
 
-    def give_own_server(self, platform: Platform) -> SandboxServer:
+    def give_own_server(self, platform: Platform, folder: Path | None = None) -> SandboxServer:
         """Let one platform live on a server of its own, for dispatchers that start from now on."""
-        server = SandboxServer(self.folder / "alone", port=free_port())
+        server = SandboxServer(folder or self.folder / "alone", port=free_port())
         server.start()
         self.servers.append(server)
         server.set_limits(**QUICK_PLATFORMS)

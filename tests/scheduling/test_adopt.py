@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-import redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -15,20 +14,18 @@ from minitik_dagster.errors import (
     ConfigurationError,
     DependencyDownError,
     InvalidInputError,
-    StateConflictError,
 )
 from minitik_dagster.scheduling.adopt import Adoption, adopt, find
 from minitik_dagster.scheduling.adopt_plan import PRIVACY_HOLD
 from minitik_dagster.scheduling.lead import prepare_at
-from tests.scheduling.legacy import OldSystem, load
+from tests.scheduling.legacy import OldSystem
 
 GONE_REDIS = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
-def engine(empty_database_url: str) -> Iterator[Engine]:
-    made = make_engine(empty_database_url)
-    load(made, empty_database_url)
+def engine(legacy_database_url: str) -> Iterator[Engine]:
+    made = make_engine(legacy_database_url)
     yield made
     made.dispose()
 
@@ -41,8 +38,7 @@ def old(engine: Engine) -> OldSystem:
 def take_over(
     engine: Engine, redis_url: str | None, *, tiktok_privacy: str | None = None
 ) -> Adoption:
-    with Session(engine) as session, session.begin():
-        return adopt(session, redis_url, tiktok_privacy=tiktok_privacy)
+    return adopt(engine, redis_url, tiktok_privacy=tiktok_privacy)
 
 
 def stages(old: OldSystem) -> dict[str, str]:
@@ -258,27 +254,6 @@ def test_without_redis_nothing_is_taken_over(old: OldSystem) -> None:
     with pytest.raises(DependencyDownError, match="Redis does not answer"):
         take_over(old.engine, GONE_REDIS)
     assert old.rows() == {}
-
-
-def test_a_running_old_queue_is_refused(old: OldSystem, redis_url: str) -> None:
-    """Its workers would post too; paused and idle, it may stay."""
-    old.job(old.content(), [old.account("YOUTUBE")], bullJobId="17")
-    client = redis.Redis.from_url(redis_url)
-    client.hset("bull:publish:meta", "opts.maxLenEvents", "10000")
-    with pytest.raises(StateConflictError, match="not paused"):
-        take_over(old.engine, redis_url)
-    client.hset("bull:publish:meta", "paused", "1")
-    client.lpush("bull:publish:active", "17")
-    with pytest.raises(StateConflictError, match="1 jobs in its workers' hands"):
-        take_over(old.engine, redis_url)
-    assert old.rows() == {}
-    client.delete("bull:publish:active")
-    client.hset("bull:publish:17", "name", "publish")
-    report = take_over(old.engine, redis_url)
-    client.close()
-    assert list(stages(old).values()) == ["scheduled"]
-    assert report.old_queue is not None
-    assert report.old_queue.known == {"17"}
 
 
 def test_a_privacy_that_does_not_exist_is_refused(old: OldSystem, redis_url: str) -> None:

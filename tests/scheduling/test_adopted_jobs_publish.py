@@ -10,7 +10,6 @@ import pytest
 import redis
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_engine
@@ -67,8 +66,7 @@ def bench(
 
 
 def adopt_all(bench: Workbench, redis_url: str) -> list[str]:
-    with Session(bench.engine) as session, session.begin():
-        adopt(session, redis_url, tiktok_privacy="PUBLIC_TO_EVERYONE")
+    adopt(bench.engine, redis_url, tiktok_privacy="PUBLIC_TO_EVERYONE", queue_is_gone=True)
     with bench.engine.connect() as connection:
         return list(connection.execute(text("SELECT id FROM publications ORDER BY id")).scalars())
 
@@ -145,9 +143,9 @@ def test_a_post_waits_while_the_old_queue_still_has_its_job(
     account, video = bench.add_account(Platform.YOUTUBE), bench.add_video()
     old = OldSystem(bench.engine, bench.user_id, bench.now())
     old.job(video.content_id, [account], scheduledAt=bench.now(), bullJobId="42")
+    ids = adopt_all(bench, redis_url)
     client = redis.Redis.from_url(redis_url)
     client.hset("bull:publish:42", "name", "publish")
-    ids = adopt_all(bench, redis_url)
     run_until(bench, ids, lambda rows: rows[0].next_attempt_at is not None)
     assert bench.public_posts(video) == []
     client.delete("bull:publish:42")
