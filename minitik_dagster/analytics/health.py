@@ -15,6 +15,7 @@ from minitik_dagster.analytics.cadence import CADENCE, DAY, GRACE, HOUR, last_du
 from minitik_dagster.analytics.live_posts import LivePost, live_posts
 from minitik_dagster.analytics.names import DAILY
 from minitik_dagster.analytics.readings import Reading, earliest_per_slot
+from minitik_dagster.analytics.series_readings import readings_of_series
 from minitik_dagster.analytics.store import AnalyticsStore
 
 _SHOWN: Final = 20
@@ -74,9 +75,10 @@ def look(store: AnalyticsStore, connection: Connection, now: datetime) -> Iterat
     }
     for start in range(0, len(posts), _AT_ONCE):
         some = posts[start : start + _AT_ONCE]
-        ids = [post.series.publication_id for post in some]
+        series = [post.series for post in some]
         readings: dict[str, list[Reading]] = defaultdict(list)
-        for reading in earliest_per_slot(store.readings(ids, since=now - _LOOK_BACK)):
+        found = readings_of_series(store, series, since=now - _LOOK_BACK)
+        for reading in earliest_per_slot(found):
             readings[reading.publication_id].append(reading)
         yield Looked(now, some, readings, closing)
 

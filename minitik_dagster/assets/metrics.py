@@ -48,6 +48,7 @@ PAST = (
     "the hour is past: the next readings of its posts are due already, and no platform tells what a "
     "counter was; it is not filled with later numbers"
 )
+EXPIRED = "readings of this day have expired: its rollup is kept as it is"
 
 
 @asset(
@@ -122,25 +123,31 @@ def daily_metrics(
 ) -> Iterator[Output[Any]]:
     """Roll up the run's days."""
     from minitik_dagster.analytics.live_posts import database_now
-    from minitik_dagster.analytics.rollup import Rollup, day_documents, is_frozen
+    from minitik_dagster.analytics.rollup import daily_rollup, day_documents, is_frozen
 
-    with database.connect() as connection, mongo.store() as store:
+    with database.connect() as connection:
         now = database_now(connection)
-        parts = []
-        for key in context.partition_keys:
-            day = date.fromisoformat(key)
-            if is_frozen(day, now):
-                reason = "readings of this day have expired: its rollup is kept as it is"
-                context.log.warning("%s skipped: %s", key, reason)
-                metadata = {"skipped": MetadataValue.text(reason)}
-                context.log_event(
-                    AssetObservation(context.asset_key, partition=key, metadata=metadata)
-                )
-                continue
-            parts.append((key, day_documents(store, connection, day, now=now)))
-    if parts:
-        posts = sum(len(document["posts"]) for _, documents in parts for document in documents)
-        yield Output(Rollup(parts, now), metadata={"posts": MetadataValue.int(posts)})
+    days = {key: date.fromisoformat(key) for key in context.partition_keys}
+    frozen = [key for key, day in days.items() if is_frozen(day, now)]
+    for key in frozen:
+        context.log.warning("%s skipped: %s", key, EXPIRED)
+        with mongo.store() as store:
+            store.settle_late_day(key, before=now)
+
+    def parts() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        # One day at a time: a run over a month holds no month of documents.
+        for key in sorted(days.keys() - set(frozen)):
+            with database.connect() as connection, mongo.store() as store:
+                yield key, day_documents(store, connection, days[key], now=now)
+
+    skipped = {"skipped": MetadataValue.text(EXPIRED)}
+    if len(frozen) < len(days):
+        for key in frozen:
+            context.add_asset_metadata(skipped, partition_key=key)
+        yield Output(daily_rollup(parts(), now))
+        return
+    for key in frozen:
+        context.log_event(AssetObservation(context.asset_key, partition=key, metadata=skipped))
 
 
 @asset(

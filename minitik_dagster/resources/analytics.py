@@ -56,9 +56,7 @@ class MongoRollupIOManager(ConfigurableIOManager):
         store = _store_of(load_settings())
         for partition, rows in obj.parts:
             documents_of_it = list(rows)
-            changed += store.replace_partition(
-                _collection(context), partition, documents_of_it, at=obj.at
-            )
+            changed += obj.put(store, _collection(context), partition, documents_of_it)
             documents += len(documents_of_it)
             partitions += 1
         context.add_output_metadata(

@@ -79,7 +79,7 @@ def test_a_number_travels_from_the_platform_to_the_post(scene: AnalyticsScene) -
     today = f"{video['timestamp']:%Y-%m-%d}"
     rolled = execute("roll_up_metrics", today)
     before = scene.documents(DAILY)
-    assert metadata(rolled, "daily_metrics")["posts"] == 3
+    assert metadata(rolled, "daily_metrics")["documents"] == 3, "a document per account"
     execute("roll_up_metrics", today)
     assert scene.documents(DAILY) == before, "the same readings give the same documents"
 
