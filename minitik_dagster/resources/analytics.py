@@ -37,6 +37,14 @@ def _store_of(settings: Settings) -> AnalyticsStore:
     return _store(settings.mongodb_uri.get_secret_value(), settings.mongodb_db)
 
 
+def late_days(settings: Settings) -> list[str]:
+    """Return the days to be rolled up again; none where MongoDB is not there: what is due waits."""
+    try:
+        return _store_of(settings).late_days()
+    except DependencyDownError:
+        return []
+
+
 @lru_cache(maxsize=4)
 def _store(uri: str, database: str) -> AnalyticsStore:
     return AnalyticsStore(uri, database)

@@ -1,7 +1,7 @@
 """From live posts to numbers, by Dagster in this process, on real servers."""
 
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,15 @@ from minitik_dagster.analytics.health import (
     stale,
     unreconciled,
 )
+from minitik_dagster.analytics.late import note_late
 from minitik_dagster.analytics.names import ACCOUNT_PERFORMANCE, CONTENT_PERFORMANCE, DAILY
+from minitik_dagster.analytics.readings import document_of
 from minitik_dagster.analytics.rollup import day_documents
 from minitik_dagster.assets.metrics import daily_metrics, metric_snapshots
 from minitik_dagster.db.types import Platform
 from minitik_dagster.definitions import defs
 from minitik_dagster.media.object_store import ObjectStore
+from minitik_dagster.platforms.port import PostMetrics
 from minitik_dagster.settings import Settings
 from tests.analytics.scene import AnalyticsScene, this_hour
 
@@ -260,15 +263,48 @@ def test_an_hour_that_no_run_took_is_asked_for_again(tmp_path: Path) -> None:
         assert asked(instance, 30) == ["2026-03-01-10:00"]
 
 
-def test_today_is_rolled_up_each_hour_and_yesterday_once_more() -> None:
+def asked_to_roll_up(at: datetime) -> list[str | None]:
+    """The partitions that the schedule asks for at an instant."""
     repository = defs.get_repository_def()
-    schedule = repository.get_schedule_def("roll_up_metrics_every_hour")
     with DagsterInstance.ephemeral() as instance:
-        for hour, days in ((0, ["2026-02-28", "2026-03-01"]), (9, ["2026-03-01"])):
-            context = build_schedule_context(
-                instance=instance,
-                repository_def=repository,
-                scheduled_execution_time=datetime(2026, 3, 1, hour, 10, tzinfo=UTC),
-            )
-            tick = schedule.evaluate_tick(context)
-            assert [one.partition_key for one in tick.run_requests or []] == days
+        context = build_schedule_context(
+            instance=instance,
+            repository_def=repository,
+            scheduled_execution_time=at,
+        )
+        schedule = repository.get_schedule_def("roll_up_metrics_every_hour")
+        return [one.partition_key for one in schedule.evaluate_tick(context).run_requests or []]
+
+
+def test_today_is_rolled_up_each_hour_and_yesterday_once_more() -> None:
+    """And without MongoDB nothing is known of late days, which is no reason to ask for none."""
+    midnight = datetime(2026, 3, 1, 0, 10, tzinfo=UTC)
+    assert asked_to_roll_up(midnight) == ["2026-02-28", "2026-03-01"]
+    assert asked_to_roll_up(midnight + timedelta(hours=9)) == ["2026-03-01"]
+
+
+def test_a_reading_that_arrives_late_has_its_days_rolled_up_again(scene: AnalyticsScene) -> None:
+    """Its own and the next one with a reading; asked for until it is done, and then no more."""
+    post = scene.post(scene.account(Platform.TIKTOK))
+    now = datetime.now(UTC)
+    at = now.replace(hour=9)
+    today = f"{now:%Y-%m-%d}"
+    earlier = [now - timedelta(days=n) for n in (9, 6, 5)]
+    scene.reading(post, earlier[0], views=10)
+    scene.reading(post, earlier[2], views=40)
+    assert asked_to_roll_up(at) == [today], "what nobody noted is not late"
+    found = PostMetrics(post_id=post.platform_post_id, views=25)
+    late = [document_of(post, found, earlier[1], earlier[1])]
+    scene.store.insert(late)
+    days = [f"{day:%Y-%m-%d}" for day in earlier[1:]]
+    assert note_late(scene.store, late, now) == {date.fromisoformat(day) for day in days}
+    assert asked_to_roll_up(at) == [today, *days]
+    assert note_late(scene.store, late, earlier[1]) == set(), "a reading of today is not late"
+    # Before the first partition: it breaks no tick.
+    scene.store.note_late_days(["1999-12-31"], at=now)
+    assert asked_to_roll_up(at) == [today, *days]
+    for day, gained in zip(days, (15, 15), strict=True):
+        execute("roll_up_metrics", day)
+        [row] = [row for row in scene.documents(DAILY) if row["partition"] == day]
+        assert row["posts"][0]["views"]["increase"] == gained
+    assert asked_to_roll_up(at) == [today]
