@@ -9,6 +9,7 @@ from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
 from minitik_dagster.jobs import analytics
+from minitik_dagster.jobs.finish_exports import finish_exports
 from minitik_dagster.jobs.forecast import forecast_daily, forecast_publications
 from minitik_dagster.jobs.maintain import maintain, maintain_daily
 from minitik_dagster.jobs.probe_accounts import probe_accounts, probe_accounts_every_hour
@@ -31,6 +32,7 @@ from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.sensors.alerts import alerts
 from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
+from minitik_dagster.sensors.undone_exports import undone_exports
 
 defs = Definitions(
     assets=[
@@ -59,6 +61,7 @@ defs = Definitions(
         maintain,
         forecast_publications,
         *analytics.JOBS,
+        finish_exports,
         tidy_uploads,
     ],
     schedules=[
@@ -72,7 +75,7 @@ defs = Definitions(
         *analytics.SCHEDULES,
         tidy_uploads_every_15_minutes,
     ],
-    sensors=[due_posts, resident_windows, alerts],
+    sensors=[due_posts, resident_windows, alerts, undone_exports],
     resources={
         "settings": SettingsResource(),
         "database": DatabaseResource(),

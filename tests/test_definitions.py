@@ -58,6 +58,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "jobs": [
         "check_publications",
+        "finish_exports",
         "forecast_publications",
         "forget_platform_events",
         "maintain",
@@ -90,6 +91,7 @@ EXPECTED: dict[str, Any] = {
         "alerts": {"jobs": [], "status": "RUNNING", "seconds": 30},
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
         "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
+        "undone_exports": {"jobs": ["finish_exports"], "status": "RUNNING", "seconds": 60},
     },
     "resources": ["database", "lake", "mongo", "rollups", "settings"],
 }

@@ -74,12 +74,9 @@ def day_documents(
     ids, old_contents = store.read_between(start, end)
     by_account: dict[str, list[tuple[Series, Document]]] = defaultdict(list)
     seen: set[str] = set()
-    wanted = [
-        *({"ids": some} for some in _parts(ids)),
-        *({"content_ids": some} for some in _parts(old_contents)),
-    ]
-    for some in wanted:
-        posts = live_posts(connection, **some)
+    found = [live_posts(connection, ids=some) for some in _parts(ids)]
+    found += [live_posts(connection, content_ids=some) for some in _parts(old_contents)]
+    for posts in found:
         series = [post.series for post in posts if post.series.publication_id not in seen]
         seen |= {one.publication_id for one in series}
         readings = readings_of(store, series, opening=start, until=end)
