@@ -59,10 +59,11 @@ peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM
 _INGEST = f"""
 import asyncio, json, sys, time
 from datetime import datetime
-from minitik_dagster.analytics.reading import read_hour
+from minitik_dagster.analytics.reading import read_hours
 from minitik_dagster.settings import load_settings
 began = time.monotonic()
-report = asyncio.run(read_hour(load_settings(), datetime.fromisoformat(sys.argv[1])))
+slot = datetime.fromisoformat(sys.argv[1])
+report = asyncio.run(read_hours(load_settings(), [slot]))[slot]
 seconds = time.monotonic() - began
 {_PEAK}
 print(json.dumps({{**report.counts(), "seconds": round(seconds, 1),

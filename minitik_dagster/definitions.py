@@ -25,7 +25,11 @@ from minitik_dagster.jobs.upkeep import (
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
-from minitik_dagster.resources.analytics import MongoResource, MongoRollupIOManager
+from minitik_dagster.resources.analytics import (
+    MongoReadingsIOManager,
+    MongoResource,
+    MongoRollupIOManager,
+)
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.lake import ParquetIOManager
 from minitik_dagster.resources.settings import SettingsResource
@@ -80,6 +84,7 @@ defs = Definitions(
         "settings": SettingsResource(),
         "database": DatabaseResource(),
         "mongo": MongoResource(),
+        "readings": MongoReadingsIOManager(),
         "rollups": MongoRollupIOManager(),
         "lake": ParquetIOManager(),
     },

@@ -93,7 +93,7 @@ EXPECTED: dict[str, Any] = {
         "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
         "undone_exports": {"jobs": ["finish_exports"], "status": "RUNNING", "seconds": 60},
     },
-    "resources": ["database", "lake", "mongo", "rollups", "settings"],
+    "resources": ["database", "lake", "mongo", "readings", "rollups", "settings"],
 }
 
 _SNAPSHOT = """

@@ -119,6 +119,24 @@ class AnalyticsStore:
             )
             return {_publication(document) for document in found}
 
+    def insert_missing(self, documents: Sequence[Document]) -> int:
+        """Insert the readings whose post and slot have none yet; returns how many. Rewrites nothing."""
+        known = {slot: self.taken(slot) for slot in {one["slot"] for one in documents}}
+        missing = []
+        for document in documents:
+            taken, publication_id = known[document["slot"]], _publication(document)
+            if publication_id not in taken:
+                taken.add(publication_id)
+                missing.append(document)
+        return self.insert(missing)
+
+    def of_slot(self, slot: datetime) -> Iterator[Reading]:
+        """Yield the readings that were taken for a due instant, in no order."""
+        with mongo_errors():
+            query = {"slot": slot, "timestamp": {"$gte": slot}}
+            for document in self._collection(READINGS).find(query):
+                yield Reading.from_document(document)
+
     def insert(self, documents: Sequence[Document]) -> int:
         """Insert new readings, and nothing else; returns how many."""
         with mongo_errors():

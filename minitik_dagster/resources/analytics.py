@@ -1,7 +1,8 @@
 """MongoDB and S3 for assets: resources that hold no value, and the IO managers of rollups and exports."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,8 @@ from dagster import (
     OutputContext,
 )
 
+from minitik_dagster.analytics.late import note_late
+from minitik_dagster.analytics.readings import Reading, earliest_per_slot
 from minitik_dagster.analytics.rollup import Rollup
 from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.errors import DependencyDownError
@@ -50,11 +53,53 @@ def _store(uri: str, database: str) -> AnalyticsStore:
     return AnalyticsStore(uri, database)
 
 
-class MongoRollupIOManager(ConfigurableIOManager):
-    """Writes a `Rollup`'s partitions whole, and hands them on; what is no Rollup is refused.
+class MongoReadingsIOManager(ConfigurableIOManager):
+    """Inserts an hour's readings that are not there yet, and hands an hour's readings on.
 
-    Readings do not pass here: they are stored as they are read, as they can never be had again.
+    A reading is never rewritten. A run that reads platforms stores each batch at once, as it can never
+    be had again: what it returns has no value, and nothing passes here.
     """
+
+    def handle_output(self, context: OutputContext, obj: Sequence[Mapping[str, Any]]) -> None:
+        """Insert what is missing; says how many of how many. TypeError for what is no such reading."""
+        slots = {_slot(key) for key in context.asset_partition_keys}
+        documents = [_reading(context, one, slots) for one in obj]
+        store = _store_of(load_settings())
+        inserted = store.insert_missing(documents)
+        note_late(store, documents, datetime.now(UTC))
+        context.add_output_metadata(
+            {
+                "readings": MetadataValue.int(len(documents)),
+                "inserted": MetadataValue.int(inserted),
+            }
+        )
+
+    def load_input(self, context: InputContext) -> list[Reading]:
+        """Return the readings of the hours that the run asks for, the earliest of each post and slot."""
+        store = _store_of(load_settings())
+        slots = [_slot(key) for key in context.asset_partition_keys]
+        return earliest_per_slot(one for slot in slots for one in store.of_slot(slot))
+
+
+def _slot(key: str) -> datetime:
+    return datetime.strptime(key, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC)
+
+
+def _reading(
+    context: OutputContext, document: Mapping[str, Any], slots: set[datetime]
+) -> dict[str, Any]:
+    name = context.asset_key.to_user_string()
+    if not isinstance(document, Mapping) or not isinstance(document.get("timestamp"), datetime):
+        raise TypeError(f"{name}: documents of readings are stored here")
+    if document.get("slot") not in slots or not document.get("metadata", {}).get("publicationId"):
+        raise TypeError(
+            f"{name}: a reading of one of the run's hours, and of a post, is stored here"
+        )
+    return dict(document)
+
+
+class MongoRollupIOManager(ConfigurableIOManager):
+    """Writes a `Rollup`'s partitions whole, and hands them on; what is no Rollup is refused."""
 
     def handle_output(self, context: OutputContext, obj: Rollup) -> None:
         """Replace each partition; says how many documents there are and how many parts changed."""

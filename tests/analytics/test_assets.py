@@ -170,7 +170,8 @@ def test_a_days_increases_lie_in_the_bucket_as_parquet(
     found = store.head(str(told["key"]))
     assert found is not None
     assert str(told["key"]) == "exports/lake/exports/day=2026-03-02/exports.parquet"
-    [row] = pq.read_table(io.BytesIO(store.read(str(told["key"]), 0, found.size))).to_pylist()
+    table = pq.read_table(io.BytesIO(store.read(str(told["key"]), 0, found.size)))
+    [row] = table.to_pylist()
     assert (row["publication_id"], row["day"]) == (post.publication_id, at.date())
     assert (row["views_increase"], row["views_total"], row["likes_increase"]) == (7, 10, None)
     assert row["captured_at"] == at
@@ -192,6 +193,35 @@ def test_a_past_hour_is_skipped_with_the_reason(scene: AnalyticsScene) -> None:
     assert "no platform tells what a counter was" in str(told.metadata["skipped"].value)
     assert scene.documents() == []
     assert not [call for call in scene.sandbox.calls() if call["operation"] == "list"]
+
+
+def test_hours_of_a_backfill_share_a_run_and_only_those_that_were_read_count(
+    scene: AnalyticsScene,
+) -> None:
+    """A past hour of it is skipped with the reason, as it is alone."""
+    account, now = scene.account(Platform.TIKTOK), this_hour()
+    scene.post(account, counts={"views": 4})
+    scene.post(account, live_at=now - timedelta(hours=5, minutes=10), counts={"views": 9})
+    tags = {
+        "dagster/asset_partition_range_start": hour_key(now - timedelta(hours=2)),
+        "dagster/asset_partition_range_end": hour_key(now),
+    }
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize(
+            [metric_snapshots], instance=instance, tags=tags, resources=defs.resources
+        )
+        found = [
+            event.event_specific_data.materialization  # type: ignore[union-attr]
+            for event in result.all_events
+            if event.event_type_value == "ASSET_MATERIALIZATION"
+        ]
+        observed = result.get_asset_observation_events()
+    assert [one.partition for one in found] == [hour_key(now)]
+    assert found[0].metadata["read"].value == 2
+    skipped = [event.asset_observation_data.asset_observation for event in observed]
+    assert [(one.partition, one.metadata["missed"].value) for one in skipped] == [
+        (hour_key(now - timedelta(hours=n)), 1) for n in (1, 2)
+    ]
 
 
 def test_days_are_rolled_up_again_by_a_backfill(scene: AnalyticsScene) -> None:
