@@ -4,7 +4,7 @@ from typing import Any
 
 from dagster import AssetExecutionContext, BackfillPolicy, asset
 
-from minitik_dagster.assets.metrics import DAYS, DAYS_PER_RUN
+from minitik_dagster.assets.metrics import DAILY_FRESHNESS, DAYS, DAYS_PER_RUN
 
 
 @asset(
@@ -15,6 +15,7 @@ from minitik_dagster.assets.metrics import DAYS, DAYS_PER_RUN
     kinds={"s3", "parquet", "python"},
     owners=["team:analytics"],
     op_tags={"minitik/kind": "analytics"},
+    freshness_policy=DAILY_FRESHNESS,
     description=(
         "A day's increases and closing counters as one parquet file in the bucket, a row per post: "
         "exports/lake/exports/day=YYYY-MM-DD/exports.parquet. null = not known. Ids only, no texts. "

@@ -46,6 +46,9 @@ _HOURS_PER_RUN = 7 * 24
 _HOURLY = FreshnessPolicy.time_window(
     fail_window=timedelta(hours=3), warn_window=timedelta(hours=1, minutes=30)
 )
+DAILY_FRESHNESS = FreshnessPolicy.time_window(
+    fail_window=timedelta(hours=50), warn_window=timedelta(hours=30)
+)
 PAST = (
     "the hour is past: the next readings of its posts are due already, and no platform tells what a "
     "counter was; it is not filled with later numbers"

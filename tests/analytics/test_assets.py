@@ -15,8 +15,10 @@ from dagster import (
     build_schedule_context,
     materialize,
 )
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from minitik_dagster.analytics.health import (
+    QUESTIONS,
     age_class,
     ask_all,
     due_slots,
@@ -28,11 +30,13 @@ from minitik_dagster.analytics.health import (
 )
 from minitik_dagster.analytics.late import note_late
 from minitik_dagster.analytics.names import ACCOUNT_PERFORMANCE, CONTENT_PERFORMANCE, DAILY
+from minitik_dagster.analytics.performance import content_documents
 from minitik_dagster.analytics.readings import document_of
 from minitik_dagster.analytics.rollup import day_documents
 from minitik_dagster.assets.metrics import daily_metrics, metric_snapshots
 from minitik_dagster.db.types import Platform
 from minitik_dagster.definitions import defs
+from minitik_dagster.jobs.analytics import ASSETS
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.platforms.port import PostMetrics
 from minitik_dagster.settings import Settings
@@ -82,6 +86,8 @@ def test_a_number_travels_from_the_platform_to_the_post(scene: AnalyticsScene) -
     today = f"{video['timestamp']:%Y-%m-%d}"
     rolled = execute("roll_up_metrics", today)
     before = scene.documents(DAILY)
+    checked = {one.check_name: one.passed for one in rolled.get_asset_check_evaluations()}
+    assert checked == dict.fromkeys(QUESTIONS, True)
     assert metadata(rolled, "daily_metrics")["documents"] == 3, "a document per account"
     execute("roll_up_metrics", today)
     assert scene.documents(DAILY) == before, "the same readings give the same documents"
@@ -146,6 +152,46 @@ def test_the_checks_tell_stale_missed_falling_and_unreconciled_readings(
         "rollups_reconciled": True,
     }
     assert answers["rollups_reconciled"].total == 1
+
+
+def test_a_day_that_was_lost_or_counted_twice_is_found(scene: AnalyticsScene) -> None:
+    """A post's days must add up to the platform's counter, wherever its whole life is added up."""
+    now = datetime.now(UTC)
+    post = scene.post(scene.account(Platform.TIKTOK), live_at=now - timedelta(days=5))
+    days = [now - timedelta(days=n) for n in (4, 3, 2)]
+    for at, views in zip(days, (10, 30, 60), strict=True):
+        scene.reading(post, at, views=views)
+
+    def found(*rolled: datetime) -> int:
+        for at in days:
+            with scene.engine.connect() as connection:
+                documents = day_documents(scene.store, connection, at.date(), now=now)
+            wanted = documents if at in rolled else []
+            scene.store.replace_partition(DAILY, f"{at:%Y-%m-%d}", wanted, at=now)
+        for account_id, posts in content_documents(scene.store, now.date()):
+            scene.store.replace_partition(CONTENT_PERFORMANCE, account_id, posts, at=now)
+        with scene.engine.connect() as connection:
+            answers, _ = ask_all(scene.store, connection, now)
+        return answers["rollups_reconciled"].total
+
+    assert found(*days) == 0
+    assert found(days[0], days[2]) == 1, "a day was lost"
+    assert found(*days[:2]) == 0, "an older rollup says what was true when it was made"
+
+
+def test_every_asset_of_analytics_has_an_owner_a_kind_and_a_freshness_policy() -> None:
+    """What Dagster's UI shows of them; a policy that no schedule could keep would be a false alarm."""
+    specs = [spec for spec in defs.resolve_all_asset_specs() if spec.group_name == "analytics"]
+    assert len(specs) == len(ASSETS)
+    for spec in specs:
+        assert spec.owners == ["team:analytics"], spec.key
+        assert spec.kinds, spec.key
+        assert spec.description, spec.key
+        policy = spec.freshness_policy
+        assert isinstance(policy, TimeWindowFreshnessPolicy), spec.key
+        daily = spec.key.to_user_string() in {"exports", "youtube_daily_reports"}
+        assert policy.warn_window is not None
+        assert policy.warn_window.to_timedelta() > timedelta(hours=24 if daily else 1)
 
 
 def test_a_days_increases_lie_in_the_bucket_as_parquet(
