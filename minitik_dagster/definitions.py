@@ -6,7 +6,7 @@ from minitik_dagster.assets.account_health import account_health, account_health
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
 from minitik_dagster.assets.forecast import everything_due_will_go_out, forecast
 from minitik_dagster.assets.publication_checks import publication_checks
-from minitik_dagster.assets.publications import publications
+from minitik_dagster.assets.publications import contents, publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
 from minitik_dagster.jobs import analytics
 from minitik_dagster.jobs.finish_exports import finish_exports
@@ -40,6 +40,7 @@ from minitik_dagster.sensors.undone_exports import undone_exports
 
 defs = Definitions(
     assets=[
+        contents,
         publications,
         reconciled_publications,
         account_tokens,

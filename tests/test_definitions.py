@@ -32,6 +32,7 @@ EXPECTED: dict[str, Any] = {
         "account_performance",
         "account_tokens",
         "content_performance",
+        "contents",
         "daily_metrics",
         "exports",
         "forecast",

@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +385,15 @@ def test_a_reading_that_arrives_late_has_its_days_rolled_up_again(scene: Analyti
         [row] = [row for row in scene.documents(DAILY) if row["partition"] == day]
         assert row["posts"][0]["views"]["increase"] == gained
     assert asked_to_roll_up(at) == [today]
+
+
+def test_the_lineage_leads_from_the_file_to_the_number() -> None:
+    """Each asset stands on the one before it, back to the uploaded videos."""
+    graph = defs.get_repository_def().asset_graph
+    chain = [
+        "contents", "publications", "metric_snapshots", "daily_metrics", "content_performance",
+        "account_performance",
+    ]  # fmt: skip
+    for before, after in pairwise(chain):
+        assert AssetKey(before) in graph.get(AssetKey(after)).parent_keys, after
+    assert graph.get(AssetKey("exports")).parent_keys == {AssetKey("daily_metrics")}
