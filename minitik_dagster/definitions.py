@@ -9,7 +9,6 @@ from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.publications import contents, publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
 from minitik_dagster.jobs import analytics
-from minitik_dagster.jobs.finish_exports import finish_exports
 from minitik_dagster.jobs.forecast import forecast_daily, forecast_publications
 from minitik_dagster.jobs.maintain import maintain, maintain_daily
 from minitik_dagster.jobs.probe_accounts import probe_accounts, probe_accounts_every_hour
@@ -25,11 +24,7 @@ from minitik_dagster.jobs.upkeep import (
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
-from minitik_dagster.resources.analytics import (
-    MongoReadingsIOManager,
-    MongoResource,
-    MongoRollupIOManager,
-)
+from minitik_dagster.resources import analytics as mongo
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.lake import ParquetIOManager
 from minitik_dagster.resources.settings import SettingsResource
@@ -66,7 +61,6 @@ defs = Definitions(
         maintain,
         forecast_publications,
         *analytics.JOBS,
-        finish_exports,
         tidy_uploads,
     ],
     schedules=[
@@ -84,9 +78,7 @@ defs = Definitions(
     resources={
         "settings": SettingsResource(),
         "database": DatabaseResource(),
-        "mongo": MongoResource(),
-        "readings": MongoReadingsIOManager(),
-        "rollups": MongoRollupIOManager(),
+        **mongo.RESOURCES,
         "lake": ParquetIOManager(),
     },
 )

@@ -32,6 +32,7 @@ from minitik_dagster.assets.metrics import (
     metric_snapshots,
 )
 from minitik_dagster.assets.youtube_reports import youtube_daily_reports
+from minitik_dagster.jobs.finish_exports import finish_exports
 from minitik_dagster.resources.analytics import late_days
 from minitik_dagster.settings import load_settings
 
@@ -174,7 +175,7 @@ ASSETS: Final = (
     youtube_daily_reports,
 )
 CHECKS: Final = (metric_checks,)
-JOBS: Final = (read_metrics, roll_up_metrics, read_youtube_reports, write_lake)
+JOBS: Final = (read_metrics, roll_up_metrics, read_youtube_reports, write_lake, finish_exports)
 SCHEDULES: Final = (
     read_metrics_every_hour,
     roll_up_metrics_every_hour,

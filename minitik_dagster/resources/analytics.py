@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from dagster import (
     ConfigurableIOManager,
@@ -132,3 +133,15 @@ class MongoRollupIOManager(ConfigurableIOManager):
 def _collection(context: OutputContext) -> str:
     metadata = context.definition_metadata or {}
     return str(metadata[COLLECTION])
+
+
+RESOURCES: Final[Mapping[str, ConfigurableResource[Any] | ConfigurableIOManager]] = (
+    MappingProxyType(
+        {
+            "mongo": MongoResource(),
+            "readings": MongoReadingsIOManager(),
+            "rollups": MongoRollupIOManager(),
+        }
+    )
+)
+"""What the composition root wires, by the names that assets use."""
