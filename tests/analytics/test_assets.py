@@ -397,3 +397,34 @@ def test_the_lineage_leads_from_the_file_to_the_number() -> None:
     for before, after in pairwise(chain):
         assert AssetKey(before) in graph.get(AssetKey(after)).parent_keys, after
     assert graph.get(AssetKey("exports")).parent_keys == {AssetKey("daily_metrics")}
+
+
+def test_a_backfill_that_reaches_into_expired_days_leaves_those_as_they_are(
+    scene: AnalyticsScene,
+) -> None:
+    """Each of them says why; the others of the run are made."""
+    now = datetime.now(UTC)
+    frozen, made = (f"{now - timedelta(days=n):%Y-%m-%d}" for n in (352, 347))
+    scene.store.replace_partition(DAILY, frozen, [{"_id": "kept"}], at=now)
+    scene.store.note_late_days([frozen, made], at=now)
+    tags = {
+        "dagster/asset_partition_range_start": frozen,
+        "dagster/asset_partition_range_end": made,
+    }
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize(
+            [daily_metrics, metric_snapshots],
+            selection=[daily_metrics],
+            instance=instance,
+            tags=tags,
+            resources=defs.resources,
+        )
+        told = {
+            event.materialization.partition: event.materialization.metadata
+            for event in result.get_asset_materialization_events()
+        }
+    assert "expired" in str(told[frozen]["skipped"].value)
+    assert "skipped" not in told[made]
+    assert [row["_id"].split("@")[0] for row in scene.documents(DAILY)] == ["kept"]
+    assert scene.store.partitions(DAILY)[-1] == made
+    assert scene.store.late_days() == [], "neither is asked for for ever"
