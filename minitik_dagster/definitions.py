@@ -7,7 +7,7 @@ from minitik_dagster.assets.account_tokens import account_token_checks, account_
 from minitik_dagster.assets.forecast import everything_due_will_go_out, forecast
 from minitik_dagster.assets.lateness import lateness, posts_are_on_time
 from minitik_dagster.assets.publication_checks import publication_checks
-from minitik_dagster.assets.publications import publications
+from minitik_dagster.assets.publications import contents, publications
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
 from minitik_dagster.jobs import analytics
 from minitik_dagster.jobs.forecast import forecast_daily, forecast_publications
@@ -26,16 +26,18 @@ from minitik_dagster.jobs.upkeep import (
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
-from minitik_dagster.resources.analytics import MongoResource, MongoRollupIOManager
+from minitik_dagster.resources import analytics as mongo
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.lake import ParquetIOManager
 from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.sensors.alerts import alerts
 from minitik_dagster.sensors.due_posts import due_posts
 from minitik_dagster.sensors.resident_windows import resident_windows
+from minitik_dagster.sensors.undone_exports import undone_exports
 
 defs = Definitions(
     assets=[
+        contents,
         publications,
         reconciled_publications,
         account_tokens,
@@ -78,12 +80,11 @@ defs = Definitions(
         *analytics.SCHEDULES,
         tidy_uploads_every_15_minutes,
     ],
-    sensors=[due_posts, resident_windows, alerts],
+    sensors=[due_posts, resident_windows, alerts, undone_exports],
     resources={
         "settings": SettingsResource(),
         "database": DatabaseResource(),
-        "mongo": MongoResource(),
-        "rollups": MongoRollupIOManager(),
+        **mongo.RESOURCES,
         "lake": ParquetIOManager(),
     },
 )

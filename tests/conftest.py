@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pymongo
-import pymongo.monitoring
 import pytest
 import redis
 
@@ -24,8 +23,8 @@ from minitik_dagster.local.servers.redis import RedisServer
 from minitik_dagster.local.servers.s3 import S3Server
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.settings import Settings
+from tests import mongo_guard
 from tests.databases import TestDatabases
-from tests.mongo_guard import GUARD as TIME_SERIES_GUARD
 
 TEMPLATE_DATABASE = "minitik_template"
 TEST_TIME_ZONE = "Asia/Kathmandu"
@@ -40,15 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
-    pymongo.monitoring.register(TIME_SERIES_GUARD)
 
 
 @pytest.fixture(autouse=True)
 def time_series_guard() -> Iterator[None]:
     """No test passes whose code did what a real MongoDB refuses in a time-series collection."""
-    TIME_SERIES_GUARD.violations.clear()
+    mongo_guard.violations.clear()
     yield
-    assert not TIME_SERIES_GUARD.violations
+    assert not mongo_guard.violations
 
 
 @pytest.fixture(scope="session")
@@ -125,10 +123,10 @@ def redis_url(redis_server: RedisServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def mongo_server(servers_folder: Path) -> Iterator[MongoServer]:
-    """A MongoDB server of this worker's own."""
-    with MongoServer(servers_folder / "mongo") as server:
-        yield server
+def mongo_server(servers_folder: Path) -> Iterator[mongo_guard.Guard]:
+    """A MongoDB server of this worker's own, and what refuses what a real one does before it."""
+    with MongoServer(servers_folder / "mongo") as server, mongo_guard.guard(server.port) as guard:
+        yield guard
 
 
 @pytest.fixture
@@ -138,7 +136,7 @@ def mongodb_name() -> str:
 
 
 @pytest.fixture
-def mongodb_uri(mongo_server: MongoServer, mongodb_name: str) -> Iterator[str]:
+def mongodb_uri(mongo_server: mongo_guard.Guard, mongodb_name: str) -> Iterator[str]:
     """A URI whose default database is this test's own and empty."""
     yield f"{mongo_server.url}{mongodb_name}"
     client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(mongo_server.url)

@@ -32,6 +32,7 @@ EXPECTED: dict[str, Any] = {
         "account_performance",
         "account_tokens",
         "content_performance",
+        "contents",
         "daily_metrics",
         "exports",
         "forecast",
@@ -60,6 +61,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "jobs": [
         "check_publications",
+        "finish_exports",
         "forecast_publications",
         "forget_platform_events",
         "maintain",
@@ -94,8 +96,9 @@ EXPECTED: dict[str, Any] = {
         "alerts": {"jobs": [], "status": "RUNNING", "seconds": 30},
         "due_posts": {"jobs": ["publish_due_posts"], "status": "RUNNING", "seconds": 1},
         "resident_windows": {"jobs": [], "status": "RUNNING", "seconds": 30},
+        "undone_exports": {"jobs": ["finish_exports"], "status": "RUNNING", "seconds": 60},
     },
-    "resources": ["database", "lake", "mongo", "rollups", "settings"],
+    "resources": ["database", "lake", "mongo", "readings", "rollups", "settings"],
 }
 
 _SNAPSHOT = """

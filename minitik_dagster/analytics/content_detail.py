@@ -8,11 +8,11 @@ from sqlalchemy import Connection, text
 
 from minitik_dagster.analytics.cadence import next_due
 from minitik_dagster.analytics.days import DayRange
-from minitik_dagster.analytics.increases import counters_of
+from minitik_dagster.analytics.increases import counters_of, summed
 from minitik_dagster.analytics.live_posts import LivePost, live_posts
 from minitik_dagster.analytics.metrics import ADDITIVE, NAMES, engagement_rate
 from minitik_dagster.analytics.readings import Reading
-from minitik_dagster.analytics.rollup import as_known, readings_of, summed
+from minitik_dagster.analytics.rollup import as_known, readings_of
 from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.clock import iso_z
 from minitik_dagster.errors import NotFoundError
@@ -34,7 +34,7 @@ def content_detail(
     ).scalar_one_or_none()
     if title is None:
         raise NotFoundError(f"no content {content_id[:64]!r}")
-    posts = live_posts(connection, content_id=content_id, user_id=user_id)
+    posts = live_posts(connection, content_ids=[content_id], user_id=user_id)
     readings = readings_of(
         store, [post.series for post in posts], opening=span.start, until=span.end
     )

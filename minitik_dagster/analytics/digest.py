@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from minitik_dagster.analytics.rollup import summed
+from minitik_dagster.analytics.increases import summed
 from minitik_dagster.analytics.store import Document
 from minitik_dagster.notifications.event_queries import NOW
 from minitik_dagster.notifications.kinds import Kind, wanted

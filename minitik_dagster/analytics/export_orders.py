@@ -1,16 +1,18 @@
 """Exports that people ask for: ordered, written once, fetched by a presigned link.
 
-pending -(claim)-> running -> ready or failed. A writer that died leaves `running`; after ten minutes
-its order may be claimed again.
+pending -(claim)-> running -> ready or failed; back to pending where a dependency did not answer. The API
+process writes an order at once; what it left undone is finished by the job `finish_exports`. A writer
+that died leaves `running`; after ten minutes its order may be claimed again.
 """
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.analytics import export_queries as queries
@@ -32,6 +34,9 @@ from minitik_dagster.media.object_store import PRESIGNED_LIFETIME, ObjectStore
 
 _log = structlog.get_logger(__name__)
 _IN_MEMORY_BYTES: Final = 4 * 1024 * 1024
+_TOO_LONG: Final = "could not be written within a day"
+# One run writes no more; the next one follows.
+MOST_AT_ONCE: Final = 20
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,18 @@ def order(session: Session, user_id: str, *, format_: str, span: str) -> str:
     return export.id
 
 
-def write(engine: Engine, analytics: AnalyticsStore, objects: ObjectStore, export_id: str) -> None:
-    """Write an order that nobody else writes; a failure is told in its row."""
+def write(
+    engine: Engine, analytics: AnalyticsStore, objects: ObjectStore, export_id: str
+) -> str | None:
+    """Write an order that nobody else writes, and return its state; None where somebody else does.
+
+    A failure is told in its row.
+    """
     with engine.begin() as connection:
         row = connection.execute(text(queries.CLAIM), {"id": export_id}).mappings().one_or_none()
         now = database_now(connection)
     if row is None:
-        return
+        return None
     ended: dict[str, object] = {"id": export_id, "key": None, "rows": None, "error": None}
     try:
         key = export_key(row["user_id"], row["range"], stamp(now), row["format"])
@@ -84,14 +94,43 @@ def write(engine: Engine, analytics: AnalyticsStore, objects: ObjectStore, expor
             file.seek(0)
             objects.put_file(key, file, CONTENT_TYPES[row["format"]])
         ended |= {"status": "ready", "key": key, "rows": count}
+    except DependencyDownError as error:
+        _log.warning("analytics.export_waits", export=export_id, reason=str(error))
+        with engine.begin() as connection:
+            connection.execute(text(queries.PUT_BACK), {"id": export_id})
+        return "pending"
     except MinitikError as error:
-        reason = str(error) if isinstance(error, DependencyDownError) else type(error).__name__
-        ended |= {"status": "failed", "error": reason}
+        ended |= {"status": "failed", "error": type(error).__name__}
     except Exception:
         _log.exception("analytics.export_failed", export=export_id)
         ended |= {"status": "failed", "error": "an unexpected error"}
     with engine.begin() as connection:
         connection.execute(text(queries.END), ended)
+    return str(ended["status"])
+
+
+def undone(connection: Connection, *, limit: int = MOST_AT_ONCE) -> list[str]:
+    """Return the orders that whoever took them left undone, the oldest first."""
+    found = connection.execute(text(queries.UNDONE), {"limit": limit})
+    return [str(one) for one in found.scalars()]
+
+
+def finish_undone(engine: Engine, analytics: AnalyticsStore, objects: ObjectStore) -> Counter[str]:
+    """Write what was left undone; returns how many came to which state. Safe to repeat.
+
+    What a day did not suffice for is given up: `failed`.
+    """
+    told: Counter[str] = Counter()
+    with engine.begin() as connection:
+        given_up = connection.execute(text(queries.GIVE_UP), {"error": _TOO_LONG}).all()
+        told["failed"] += len(given_up)
+        waiting = undone(connection)
+    for export_id in waiting:
+        state = write(engine, analytics, objects, export_id)
+        told[state or "taken by another"] += 1
+        if state == "pending":
+            break  # what it needs does not answer: nor will it for the next one
+    return +told
 
 
 def read_order(session: Session, objects: ObjectStore, user_id: str, export_id: str) -> Order:

@@ -1,4 +1,4 @@
-"""The SQL of exports: who writes one, and how it ended."""
+"""The SQL of exports: who writes one, how it ended, and which were left undone."""
 
 NOW = "(statement_timestamp() AT TIME ZONE 'UTC')"
 
@@ -14,4 +14,26 @@ END = f"""
 UPDATE analytics_exports
 SET status = :status, "s3Key" = :key, rows = :rows, error = :error, "finishedAt" = {NOW}
 WHERE id = :id AND status = 'running'
+"""
+
+# A dependency did not answer: whoever comes next tries again.
+PUT_BACK = """
+UPDATE analytics_exports SET status = 'pending', "startedAt" = NULL
+WHERE id = :id AND status = 'running'
+"""
+
+# The API process writes an order at once: what is still here was left by one that ended.
+UNDONE = f"""
+SELECT id FROM analytics_exports
+WHERE (status = 'pending' AND "createdAt" < {NOW} - interval '1 minute')
+    OR (status = 'running' AND "startedAt" < {NOW} - interval '10 minutes')
+ORDER BY "createdAt", id LIMIT :limit
+"""
+
+GIVE_UP = f"""
+UPDATE analytics_exports
+SET status = 'failed', error = :error, "finishedAt" = {NOW}
+WHERE status IN ('pending', 'running') AND "createdAt" < {NOW} - interval '1 day'
+    AND ("startedAt" IS NULL OR "startedAt" < {NOW} - interval '10 minutes')
+RETURNING id
 """

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
+from typing import Any
 
 from minitik_dagster.analytics.days import day_of, end_of, start_of
 from minitik_dagster.analytics.metrics import NAMES
@@ -104,3 +105,9 @@ def counters_of(series: Series, readings: Iterable[Reading]) -> Mapping[str, Cou
         )
         for name in NAMES
     }
+
+
+def summed(values: Iterable[Any]) -> int | None:
+    """Return the sum of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -32,7 +32,7 @@ SELECT {_SERIES}
 FROM publications p JOIN accounts a ON a.id = p."accountId"
 WHERE p.stage = ANY(:stages) AND {LIVE_AT} IS NOT NULL
     AND (CAST(:ids AS text[]) IS NULL OR p.id = ANY(:ids))
-    AND (CAST(:content_id AS text) IS NULL OR p."contentId" = :content_id)
+    AND (CAST(:content_ids AS text[]) IS NULL OR p."contentId" = ANY(:content_ids))
     AND (CAST(:user_id AS text) IS NULL OR a."userId" = :user_id)
 ORDER BY p."accountId", p.id
 """

@@ -75,15 +75,15 @@ def live_posts(
     connection: Connection,
     *,
     ids: Sequence[str] | None = None,
-    content_id: str | None = None,
+    content_ids: Sequence[str] | None = None,
     user_id: str | None = None,
     still_live: bool = False,
 ) -> list[LivePost]:
-    """Return the posts that are live, or were unless `still_live`, of these ids, a content or a person."""
+    """Return the posts that are live, or were unless `still_live`, of these ids, contents or a person."""
     values = {
         "ids": None if ids is None else list(ids),
         "stages": [Stage.LIVE.value] if still_live else [Stage.LIVE.value, Stage.REMOVED.value],
-        "content_id": content_id,
+        "content_ids": None if content_ids is None else list(content_ids),
         "user_id": user_id,
     }
     return [post_of(row) for row in connection.execute(text(queries.LIVE), values).mappings()]

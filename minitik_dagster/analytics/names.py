@@ -8,6 +8,7 @@ from pymongo import ASCENDING, DESCENDING
 
 READINGS: Final = "analytics"
 DAILY: Final = "analytics_daily"
+USER_DAILY: Final = "analytics_user_daily"
 CONTENT_PERFORMANCE: Final = "analytics_content_performance"
 ACCOUNT_PERFORMANCE: Final = "analytics_account_performance"
 YOUTUBE_DAILY: Final = "analytics_youtube_daily"
@@ -28,6 +29,8 @@ _GENERATION: Final[Keys] = (("generation", ASCENDING),)
 ROLLUP_INDEXES: Final[Mapping[str, tuple[Keys, ...]]] = MappingProxyType(
     {
         DAILY: (_PARTITION, _GENERATION, (("userId", ASCENDING), ("day", ASCENDING))),
+        # Asked for by its documents' own ids alone.
+        USER_DAILY: (_PARTITION,),
         CONTENT_PERFORMANCE: (_PARTITION, _GENERATION, (("contentId", ASCENDING),)),
         ACCOUNT_PERFORMANCE: (_PARTITION, _GENERATION, (("userId", ASCENDING),)),
         YOUTUBE_DAILY: (_PARTITION, _GENERATION, (("accountId", ASCENDING), ("day", ASCENDING))),

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
+from minitik_dagster.analytics.increases import summed
 from minitik_dagster.analytics.metrics import ADDITIVE, NAMES, engagement_rate
 from minitik_dagster.analytics.names import CONTENT_PERFORMANCE, DAILY
-from minitik_dagster.analytics.rollup import summed
 from minitik_dagster.analytics.store import AnalyticsStore, Document
 from minitik_dagster.clock import iso_z
 from minitik_dagster.db.types import Platform

@@ -1,7 +1,7 @@
 """A run that reads numbers on this environment's servers: made, admitted, closed again."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
@@ -55,9 +55,16 @@ async def snapshots_of(
         )
 
 
-async def read_hour(
-    settings: Settings, slot: datetime, *, user_id: str | None = None, run_for: timedelta = RUN_FOR
-) -> SnapshotReport:
-    """Read what is due at `slot` and not there yet; errors as snapshots_of's."""
-    async with snapshots_of(settings, run_for=run_for) as snapshots:
-        return await snapshots.run(slot, user_id=user_id)
+async def read_hours(
+    settings: Settings, slots: Sequence[datetime]
+) -> dict[datetime, SnapshotReport]:
+    """Read what is due at each hour and not there yet, the latest hour first; errors as snapshots_of's.
+
+    What can be had no more costs a question to the database; what can is asked for while it can.
+    """
+    reports = {}
+    async with snapshots_of(settings) as snapshots:
+        for slot in sorted(slots, reverse=True):
+            reports[slot] = await snapshots.run(slot)
+            snapshots.report = SnapshotReport()
+    return reports

@@ -18,12 +18,13 @@ from minitik_dagster.accounts.attempts import use_attempt
 from minitik_dagster.analytics.cadence import LADDER
 from minitik_dagster.analytics.days import day_of, end_of, start_of
 from minitik_dagster.analytics.live_posts import LivePost, database_now, live_posts
-from minitik_dagster.analytics.names import DAILY
+from minitik_dagster.analytics.names import DAILY, USER_DAILY
 from minitik_dagster.analytics.reading import snapshots_of
 from minitik_dagster.analytics.readings import Series
 from minitik_dagster.analytics.rollup import account_day, as_known, post_day, readings_of
 from minitik_dagster.analytics.snapshots import SnapshotReport
 from minitik_dagster.analytics.store import AnalyticsStore, Document
+from minitik_dagster.analytics.user_days import user_documents
 from minitik_dagster.settings import Settings
 
 EVERY: Final = timedelta(hours=1)
@@ -76,7 +77,7 @@ async def _read(settings: Settings, posts: Sequence[LivePost], now: datetime) ->
 
 
 def roll_up_today(store: AnalyticsStore, posts: Sequence[LivePost], now: datetime) -> None:
-    """Put the new readings into today's rollup, where there is one: account by account."""
+    """Put a person's new readings into today's rollup, where there is one: account by account."""
     day = day_of(now)
     series = [post.series for post in posts]
     readings = readings_of(store, series, opening=start_of(day), until=end_of(day))
@@ -85,5 +86,7 @@ def roll_up_today(store: AnalyticsStore, posts: Sequence[LivePost], now: datetim
         told = readings.get(one.publication_id, [])
         if any(start_of(day) < reading.timestamp for reading in told):
             rows[one.account_id].append((one, post_day(as_known(one, now), told, day)))
-    for found in rows.values():
-        store.replace_document(DAILY, f"{day:%Y-%m-%d}", account_day(day, found))
+    accounts = [account_day(day, found) for found in rows.values()]
+    for name, documents in ((DAILY, accounts), (USER_DAILY, user_documents(accounts))):
+        for document in documents:
+            store.replace_document(name, f"{day:%Y-%m-%d}", document)

@@ -5,20 +5,22 @@ readings have begun to expire is never rewritten: what is left of them would giv
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
 from minitik_dagster.analytics.days import day_of, end_of, start_of
-from minitik_dagster.analytics.increases import Counter, counters_of
+from minitik_dagster.analytics.increases import Counter, counters_of, summed
 from minitik_dagster.analytics.live_posts import live_posts
 from minitik_dagster.analytics.metrics import ADDITIVE, OFFERED
-from minitik_dagster.analytics.names import RETENTION_SECONDS
+from minitik_dagster.analytics.names import DAILY, RETENTION_SECONDS, USER_DAILY
 from minitik_dagster.analytics.readings import Reading, Series, earliest_per_slot
+from minitik_dagster.analytics.series_readings import readings_of_series
 from minitik_dagster.analytics.store import AnalyticsStore, Document
+from minitik_dagster.analytics.user_days import user_documents
 
 RETENTION: Final = timedelta(seconds=RETENTION_SECONDS)
 # The reading before a day lies at most a week back, twice that with an outage.
@@ -28,10 +30,30 @@ _AT_ONCE: Final = 500
 
 @dataclass(frozen=True)
 class Rollup:
-    """Partitions to be written whole: (partition, its documents); `at` is when they were made."""
+    """Partitions to be written whole: (partition, its documents); `at` is when they were made.
+
+    `beside`: by collection, what is made of the same documents and lies beside them.
+    """
 
     parts: Iterable[tuple[str, Iterable[Document]]]
     at: datetime
+    beside: Mapping[str, Callable[[Sequence[Document]], list[Document]]] = field(
+        default_factory=dict
+    )
+
+    def put(self, store: AnalyticsStore, name: str, partition: str, rows: list[Document]) -> bool:
+        """Replace the partition, and what lies beside it; False where it was the same."""
+        changed = store.replace_partition(name, partition, rows, at=self.at)
+        for other, made in self.beside.items():
+            store.replace_partition(other, partition, made(rows), at=self.at)
+        if name == DAILY:
+            store.settle_late_day(partition, before=self.at)
+        return changed
+
+
+def daily_rollup(parts: Iterable[tuple[str, Iterable[Document]]], at: datetime) -> Rollup:
+    """Return days' documents by account, with those by person beside them."""
+    return Rollup(parts, at, {USER_DAILY: user_documents})
 
 
 def is_frozen(day: date, now: datetime) -> bool:
@@ -49,16 +71,26 @@ def day_documents(
 ) -> list[Document]:
     """Return the day's documents, by account; only accounts with a reading in the day have one."""
     start, end = start_of(day), end_of(day)
-    ids = store.read_between(start, end)
+    ids, old_contents = store.read_between(start, end)
     by_account: dict[str, list[tuple[Series, Document]]] = defaultdict(list)
-    for first in range(0, len(ids), _AT_ONCE):
-        some = ids[first : first + _AT_ONCE]
-        series = [post.series for post in live_posts(connection, ids=some)]
+    seen: set[str] = set()
+    found = [live_posts(connection, ids=some) for some in _parts(ids)]
+    found += [live_posts(connection, content_ids=some) for some in _parts(old_contents)]
+    for posts in found:
+        series = [post.series for post in posts if post.series.publication_id not in seen]
+        seen |= {one.publication_id for one in series}
         readings = readings_of(store, series, opening=start, until=end)
         for one in series:
-            entry = post_day(as_known(one, now), readings[one.publication_id], day)
-            by_account[one.account_id].append((one, entry))
+            told = readings.get(one.publication_id, [])
+            if told and told[-1].timestamp > start:
+                entry = post_day(as_known(one, now), told, day)
+                by_account[one.account_id].append((one, entry))
     return [account_day(day, rows) for _, rows in sorted(by_account.items())]
+
+
+def _parts(ids: Sequence[str]) -> Iterator[list[str]]:
+    for first in range(0, len(ids), _AT_ONCE):
+        yield list(ids[first : first + _AT_ONCE])
 
 
 def readings_of(
@@ -69,10 +101,9 @@ def readings_of(
     A post of which some metric's last reading lies further back is read from its beginning.
     """
     since = opening - _LOOK_BACK
-    ids = [one.publication_id for one in series]
-    found = _by_publication(store.readings(ids, since=since, until=until))
+    found = _by_publication(readings_of_series(store, series, since=since, until=until))
     further = [
-        one.publication_id
+        one
         for one in series
         if one.live_at <= since
         and not OFFERED[one.platform]
@@ -84,7 +115,7 @@ def readings_of(
             if value is not None
         }
     ]
-    found.update(_by_publication(store.readings(further, until=until)))
+    found.update(_by_publication(readings_of_series(store, further, until=until)))
     return found
 
 
@@ -137,9 +168,20 @@ def zone_days(
     now: datetime,
 ) -> list[Document]:
     """Return documents like day_documents', of days in a person's zone, from the readings themselves."""
-    readings = readings_of(
-        store, series, opening=start_of(days[0], zone), until=end_of(days[-1], zone)
-    )
+    opening, until = start_of(days[0], zone), end_of(days[-1], zone)
+    readings = readings_of(store, series, opening=opening, until=until)
+    return zone_documents(series, readings, days, zone, now=now)
+
+
+def zone_documents(
+    series: Sequence[Series],
+    readings: Mapping[str, Sequence[Reading]],
+    days: Sequence[date],
+    zone: tzinfo,
+    *,
+    now: datetime,
+) -> list[Document]:
+    """Return the days' documents by account; `readings` by publication, in time's order; pure."""
     by_account: dict[tuple[date, str], list[tuple[Series, Document]]] = defaultdict(list)
     wanted = frozenset(days)
     for one in series:
@@ -164,9 +206,3 @@ def account_day(day: date, rows: Sequence[tuple[Series, Document]]) -> Document:
         "totals": {name: summed(entry[name]["increase"] for entry in posts) for name in ADDITIVE},
         "posts": posts,
     }
-
-
-def summed(values: Iterable[Any]) -> int | None:
-    """Return the sum of what is known; None where nothing is."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from minitik_dagster.accounts.tokens import AccountToken, read_token, refresh_token
 from minitik_dagster.accounts.vault import Vault, VaultError
 from minitik_dagster.analytics.cadence import may_be_read
+from minitik_dagster.analytics.late import note_late
 from minitik_dagster.analytics.live_posts import LivePost, due_posts, partition_lock
 from minitik_dagster.analytics.metrics import OFFERED
 from minitik_dagster.analytics.readings import Series, document_of
@@ -263,6 +264,8 @@ class Snapshots:
         if documents:
             inserted = await asyncio.to_thread(self.store.insert, documents)
             self.report.read += inserted
+            # Read before midnight, stored after it: that day's rollup may be made already.
+            await asyncio.to_thread(note_late, self.store, documents, self.clock.now())
 
     def _documents(
         self, told: Iterable[tuple[Series, PostMetrics]], slot: datetime

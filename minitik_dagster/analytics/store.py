@@ -119,6 +119,24 @@ class AnalyticsStore:
             )
             return {_publication(document) for document in found}
 
+    def insert_missing(self, documents: Sequence[Document]) -> int:
+        """Insert the readings whose post and slot have none yet; returns how many. Rewrites nothing."""
+        known = {slot: self.taken(slot) for slot in {one["slot"] for one in documents}}
+        missing = []
+        for document in documents:
+            taken, publication_id = known[document["slot"]], _publication(document)
+            if publication_id not in taken:
+                taken.add(publication_id)
+                missing.append(document)
+        return self.insert(missing)
+
+    def of_slot(self, slot: datetime) -> Iterator[Reading]:
+        """Yield the readings that were taken for a due instant, in no order."""
+        with mongo_errors():
+            query = {"slot": slot, "timestamp": {"$gte": slot}}
+            for document in self._collection(READINGS).find(query):
+                yield Reading.from_document(document)
+
     def insert(self, documents: Sequence[Document]) -> int:
         """Insert new readings, and nothing else; returns how many."""
         with mongo_errors():
@@ -136,26 +154,71 @@ class AnalyticsStore:
         until: datetime | None = None,
     ) -> Iterator[Reading]:
         """Yield the readings of these publications with since < timestamp <= until, in no order."""
-        span: dict[str, datetime] = {}
-        if since is not None:
-            span["$gt"] = since
-        if until is not None:
-            span["$lte"] = until
-        with mongo_errors():
-            for start in range(0, len(publication_ids), _IDS_AT_ONCE):
-                ids = list(publication_ids[start : start + _IDS_AT_ONCE])
-                query: Document = {"metadata.publicationId": {"$in": ids}}
-                if span:
-                    query["timestamp"] = span
-                for document in self._collection(READINGS).find(query):
-                    yield Reading.from_document(document)
+        found = self._readings("metadata.publicationId", publication_ids, {}, since, until)
+        for document in found:
+            yield Reading.from_document(document)
 
-    def read_between(self, since: datetime, until: datetime) -> list[str]:
-        """Return the ids of the publications with a reading in (since, until]."""
+    def _readings(
+        self,
+        field: str,
+        values: Sequence[str],
+        query: Mapping[str, Any],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Iterator[Document]:
+        span = {"$gt": since, "$lte": until}
+        bounds = {name: instant for name, instant in span.items() if instant is not None}
         with mongo_errors():
-            query = {"timestamp": {"$gt": since, "$lte": until}}
-            ids = self._collection(READINGS).distinct("metadata.publicationId", query)
-        return sorted(str(one) for one in ids if one)
+            for start in range(0, len(values), _IDS_AT_ONCE):
+                some = list(values[start : start + _IDS_AT_ONCE])
+                asked = {**query, field: {"$in": some}}
+                if bounds:
+                    asked["timestamp"] = bounds
+                yield from self._collection(READINGS).find(asked)
+
+    def read_between(self, since: datetime, until: datetime) -> tuple[list[str], list[str]]:
+        """Return what was read in (since, until]: publications, and contents the old collector read.
+
+        Its documents name no publication.
+        """
+        span = {"timestamp": {"$gt": since, "$lte": until}}
+        with mongo_errors():
+            ids = self._collection(READINGS).distinct("metadata.publicationId", span)
+            old = {**span, "metadata.publicationId": None}
+            contents = self._collection(READINGS).distinct("metadata.contentId", old)
+        return sorted(str(one) for one in ids if one), sorted(str(one) for one in contents if one)
+
+    def old_documents(
+        self,
+        content_ids: Sequence[str],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[Document]:
+        """Yield the old collector's documents of these contents with since < timestamp <= until."""
+        query = {"metadata.publicationId": None}
+        yield from self._readings("metadata.contentId", content_ids, query, since, until)
+
+    # Days to be rolled up again
+
+    def note_late_days(self, days: Sequence[str], *, at: datetime) -> None:
+        """Note that readings of these days (`YYYY-MM-DD`) arrived at `at`, after their end."""
+        with mongo_errors():
+            for day in days:
+                self._collection(PARTITIONS).update_one(
+                    {"_id": f"late:{day}"}, {"$set": {"late": day}, "$max": {"at": at}}, upsert=True
+                )
+
+    def late_days(self) -> list[str]:
+        """Return the days that were noted and not made again since."""
+        with mongo_errors():
+            found = self._collection(PARTITIONS).find({"late": {"$exists": True}})
+            return sorted(str(one["late"]) for one in found)
+
+    def settle_late_day(self, day: str, *, before: datetime) -> None:
+        """Forget a day's note: what came until `before` is in its rollup."""
+        with mongo_errors():
+            self._collection(PARTITIONS).delete_one({"_id": f"late:{day}", "at": {"$lte": before}})
 
     # Rollups
 
@@ -233,6 +296,13 @@ class AnalyticsStore:
             )
             return {str(one["partition"]): str(one["generation"]) for one in found}
 
+    def _moved_on(self, name: str, partitions: Sequence[str], known: Iterable[str]) -> bool:
+        """Whether one of these partitions has another generation than those that are known."""
+        ids = [f"{name}:{partition}" for partition in partitions]
+        newer = {"_id": {"$in": ids}, "generation": {"$nin": list(known)}}
+        with mongo_errors():
+            return self._collection(PARTITIONS).find_one(newer, {"_id": 1}) is not None
+
     def partitions(self, name: str) -> list[str]:
         """Return the partitions of a rollup that were ever written."""
         with mongo_errors():
@@ -248,48 +318,51 @@ class AnalyticsStore:
     ) -> list[Document]:
         """Return the documents of whole partitions that match, as of one moment for each."""
 
-        def find(generations: Sequence[str]) -> list[Document]:
-            current = {**query, "generation": {"$in": list(generations)}}
+        def find(generations: Mapping[str, str]) -> list[Document]:
+            current = {**query, "generation": {"$in": list(generations.values())}}
             return list(self._collection(name).find(current, dict.fromkeys(fields, 1) or None))
 
         return self._as_of(name, partitions, find)
 
     def documents(
-        self,
-        name: str,
-        partitions: Sequence[str],
-        identities: Sequence[str],
-        fields: Sequence[str] = (),
+        self, name: str, partitions: Sequence[str], identities: Sequence[str]
     ) -> list[Document]:
         """Return those documents of whole partitions by their ids in them: the quickest question."""
+        return self.pick(name, dict.fromkeys(partitions, identities))
 
-        def find(generations: Sequence[str]) -> list[Document]:
-            ids = [f"{one}@{generation}" for one in identities for generation in generations]
+    def pick(self, name: str, wanted: Mapping[str, Sequence[str]]) -> list[Document]:
+        """Return, by partition, the documents of these ids in it, as of one moment for each."""
+
+        def find(generations: Mapping[str, str]) -> list[Document]:
+            ids = [
+                f"{identity}@{generation}"
+                for partition, generation in generations.items()
+                for identity in wanted[partition]
+            ]
             return [
                 document
                 for start in range(0, len(ids), _IDS_AT_ONCE)
                 for document in self._collection(name).find(
-                    {"_id": {"$in": ids[start : start + _IDS_AT_ONCE]}},
-                    dict.fromkeys(fields, 1) or None,
+                    {"_id": {"$in": ids[start : start + _IDS_AT_ONCE]}}
                 )
             ]
 
-        return self._as_of(name, partitions, find)
+        return self._as_of(name, list(wanted), find)
 
     def _as_of(
         self,
         name: str,
         partitions: Sequence[str],
-        find: Callable[[Sequence[str]], list[Document]],
+        find: Callable[[Mapping[str, str]], list[Document]],
     ) -> list[Document]:
         for _ in range(_TRIES):
             before = self.generations(name, partitions)
             if not before:
                 return []
             with mongo_errors():
-                found = find(list(before.values()))
+                found = find(before)
             # A partition that was replaced meanwhile may have lost its old rows before they were read.
-            if self.generations(name, partitions) == before:
+            if not self._moved_on(name, partitions, before.values()):
                 return found
         raise DependencyDownError("mongodb", "the rollups change faster than they can be read")
 

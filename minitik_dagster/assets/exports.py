@@ -2,18 +2,20 @@
 
 from typing import Any
 
-from dagster import AssetExecutionContext, asset
+from dagster import AssetExecutionContext, BackfillPolicy, asset
 
-from minitik_dagster.assets.metrics import DAYS
+from minitik_dagster.assets.metrics import DAILY_FRESHNESS, DAYS, DAYS_PER_RUN
 
 
 @asset(
     partitions_def=DAYS,
+    backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=DAYS_PER_RUN),
     io_manager_key="lake",
     group_name="analytics",
     kinds={"s3", "parquet", "python"},
     owners=["team:analytics"],
     op_tags={"minitik/kind": "analytics"},
+    freshness_policy=DAILY_FRESHNESS,
     description=(
         "A day's increases and closing counters as one parquet file in the bucket, a row per post: "
         "exports/lake/exports/day=YYYY-MM-DD/exports.parquet. null = not known. Ids only, no texts. "
@@ -21,7 +23,7 @@ from minitik_dagster.assets.metrics import DAYS
     ),
 )
 def exports(context: AssetExecutionContext, daily_metrics: list[dict[str, Any]]) -> Any:
-    """Turn the day's rollup into a table."""
+    """Turn each day's rollup into a table."""
     # Lazy: definitions load fast, and only this op needs it.
     import pyarrow as pa
 
@@ -36,6 +38,10 @@ def exports(context: AssetExecutionContext, daily_metrics: list[dict[str, Any]])
             (f"{name}_total", pa.int64()),
             (f"{name}_span_days", pa.int32()),
         ]
-    table = pa.Table.from_pylist(list(lake_rows(daily_metrics)), schema=pa.schema(fields))
-    context.log.info("%d posts on %s", table.num_rows, context.partition_key)
-    return table
+    schema = pa.schema(fields)
+    by_day: dict[str, list[dict[str, Any]]] = {key: [] for key in context.partition_keys}
+    for row in lake_rows(daily_metrics):
+        by_day[f"{row['day']:%Y-%m-%d}"].append(row)
+    tables = {key: pa.Table.from_pylist(rows, schema=schema) for key, rows in by_day.items()}
+    context.log.info("%d posts in %d days", sum(map(len, by_day.values())), len(tables))
+    return tables

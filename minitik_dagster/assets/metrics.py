@@ -13,6 +13,7 @@ from dagster import (
     AssetDep,
     AssetExecutionContext,
     AssetKey,
+    AssetMaterialization,
     AssetObservation,
     BackfillPolicy,
     DailyPartitionsDefinition,
@@ -40,21 +41,29 @@ METRIC_SNAPSHOTS_KEY = AssetKey("metric_snapshots")
 HOURS = HourlyPartitionsDefinition(start_date="2024-01-01-00:00", timezone="UTC", end_offset=1)
 DAYS = DailyPartitionsDefinition(start_date="2024-01-01", timezone="UTC", end_offset=1)
 _OWNERS = ["team:analytics"]
-_DAYS_PER_RUN = 31
+DAYS_PER_RUN = 31
+_HOURS_PER_RUN = 7 * 24
 _HOURLY = FreshnessPolicy.time_window(
     fail_window=timedelta(hours=3), warn_window=timedelta(hours=1, minutes=30)
+)
+DAILY_FRESHNESS = FreshnessPolicy.time_window(
+    fail_window=timedelta(hours=50), warn_window=timedelta(hours=30)
 )
 PAST = (
     "the hour is past: the next readings of its posts are due already, and no platform tells what a "
     "counter was; it is not filled with later numbers"
 )
+EXPIRED = "readings of this day have expired: its rollup is kept as it is"
 
 
 @asset(
     key=METRIC_SNAPSHOTS_KEY,
     partitions_def=HOURS,
     deps=[AssetKey("publications")],
+    # Hours that can be had no more are a question each: a backfill over them is no process each.
+    backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=_HOURS_PER_RUN),
     output_required=False,
+    io_manager_key="readings",
     group_name="analytics",
     kinds={"mongodb", "python"},
     owners=_OWNERS,
@@ -70,39 +79,47 @@ PAST = (
 def metric_snapshots(
     context: AssetExecutionContext, settings: SettingsResource
 ) -> Iterator[MaterializeResult[Any]]:
-    """Read what is due at the run's hour and not there yet."""
+    """Read what is due at the run's hours and not there yet."""
     # Lazy: definitions load fast, and only this op needs the platforms' clients.
-    from minitik_dagster.analytics.reading import read_hour
+    from minitik_dagster.analytics.reading import read_hours
     from minitik_dagster.logs import configure_logging
 
     environment = settings.load()
     configure_logging(environment)
-    slot = context.partition_time_window.start.astimezone(UTC)
-    report = asyncio.run(read_hour(environment, slot))
-    metadata: dict[str, MetadataValue[Any]] = {
-        **{name: MetadataValue.int(count) for name, count in report.counts().items()},
-        "outcomes": MetadataValue.json(dict(sorted(report.outcomes.items()))),
-        "bad_accounts": MetadataValue.json(report.bad_accounts),
-    }
-    if report.is_past:
-        context.log.warning("skipped: %d readings are missed for ever; %s", report.missed, PAST)
-        context.log_event(
-            AssetObservation(
-                METRIC_SNAPSHOTS_KEY,
-                partition=context.partition_key,
-                metadata={**metadata, "skipped": MetadataValue.text(PAST)},
+    keys = {_slot_of(key): key for key in context.partition_keys}
+    for slot, report in asyncio.run(read_hours(environment, list(keys))).items():
+        key = keys[slot]
+        metadata: dict[str, MetadataValue[Any]] = {
+            **{name: MetadataValue.int(count) for name, count in report.counts().items()},
+            "outcomes": MetadataValue.json(dict(sorted(report.outcomes.items()))),
+            "bad_accounts": MetadataValue.json(report.bad_accounts),
+        }
+        if report.is_past:
+            context.log.warning("%s skipped: %d missed for ever; %s", key, report.missed, PAST)
+            metadata["skipped"] = MetadataValue.text(PAST)
+            context.log_event(
+                AssetObservation(METRIC_SNAPSHOTS_KEY, partition=key, metadata=metadata)
             )
-        )
-        return
-    if report.missed:
-        context.log.warning("%d readings of this hour are missed for ever", report.missed)
-    yield MaterializeResult(metadata=metadata)
+            continue
+        if report.missed:
+            context.log.warning("%s: %d readings are missed for ever", key, report.missed)
+        if len(keys) == 1:
+            yield MaterializeResult(metadata=metadata)
+        else:
+            # An output of the run would stand for every hour of it, the skipped ones as well.
+            context.log_event(
+                AssetMaterialization(METRIC_SNAPSHOTS_KEY, partition=key, metadata=metadata)
+            )
+
+
+def _slot_of(key: str) -> datetime:
+    return datetime.strptime(key, HOURS.fmt).replace(tzinfo=UTC)
 
 
 @asset(
     partitions_def=DAYS,
     deps=[AssetDep(METRIC_SNAPSHOTS_KEY, partition_mapping=TimeWindowPartitionMapping())],
-    backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=_DAYS_PER_RUN),
+    backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=DAYS_PER_RUN),
     output_required=False,
     io_manager_key="rollups",
     group_name="analytics",
@@ -123,29 +140,35 @@ def daily_metrics(
     """Roll up the run's days."""
     from minitik_dagster.analytics.digest import is_news, tell_day
     from minitik_dagster.analytics.live_posts import database_now
-    from minitik_dagster.analytics.rollup import Rollup, day_documents, is_frozen
+    from minitik_dagster.analytics.rollup import daily_rollup, day_documents, is_frozen
 
-    with database.connect() as connection, mongo.store() as store:
+    with database.connect() as connection:
         now = database_now(connection)
-        parts = []
-        for key in context.partition_keys:
-            day = date.fromisoformat(key)
-            if is_frozen(day, now):
-                reason = "readings of this day have expired: its rollup is kept as it is"
-                context.log.warning("%s skipped: %s", key, reason)
-                metadata = {"skipped": MetadataValue.text(reason)}
-                context.log_event(
-                    AssetObservation(context.asset_key, partition=key, metadata=metadata)
-                )
-                continue
-            documents = day_documents(store, connection, day, now=now)
-            if is_news(day, now):
-                told = tell_day(connection, day, documents)
-                context.log.info("%s: %d people are told what it brought", key, told)
-            parts.append((key, documents))
-    if parts:
-        posts = sum(len(document["posts"]) for _, documents in parts for document in documents)
-        yield Output(Rollup(parts, now), metadata={"posts": MetadataValue.int(posts)})
+    days = {key: date.fromisoformat(key) for key in context.partition_keys}
+    frozen = [key for key, day in days.items() if is_frozen(day, now)]
+    for key in frozen:
+        context.log.warning("%s skipped: %s", key, EXPIRED)
+        with mongo.store() as store:
+            store.settle_late_day(key, before=now)
+
+    def parts() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        # One day at a time: a run over a month holds no month of documents.
+        for key in sorted(days.keys() - set(frozen)):
+            with database.connect() as connection, mongo.store() as store:
+                documents = day_documents(store, connection, days[key], now=now)
+                if is_news(days[key], now):
+                    told = tell_day(connection, days[key], documents)
+                    context.log.info("%s: %d people are told what it brought", key, told)
+                yield key, documents
+
+    skipped = {"skipped": MetadataValue.text(EXPIRED)}
+    if len(frozen) < len(days):
+        for key in frozen:
+            context.add_asset_metadata(skipped, partition_key=key)
+        yield Output(daily_rollup(parts(), now))
+        return
+    for key in frozen:
+        context.log_event(AssetObservation(context.asset_key, partition=key, metadata=skipped))
 
 
 @asset(

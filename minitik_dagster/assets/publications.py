@@ -1,6 +1,6 @@
-"""The asset `publications`: what the dispatchers did, one materialization per window.
+"""The asset `publications`: what the dispatchers did, one materialization per window; and its files.
 
-An external asset: its events come from the job's op (and, for resident dispatchers, from a sensor),
+External assets: the events come from the job's op (and, for resident dispatchers, from a sensor),
 so that "Materialize" in the UI cannot start a dispatcher.
 """
 
@@ -9,9 +9,22 @@ from typing import Any
 from dagster import AssetKey, AssetSpec, MetadataValue
 
 PUBLICATIONS_KEY = AssetKey("publications")
+CONTENTS_KEY = AssetKey("contents")
+
+contents = AssetSpec(
+    CONTENTS_KEY,
+    description=(
+        "The videos that people uploaded, a file of the bucket each: where every post and every number "
+        "begins. They come by the API and `minitik upload`, never by Dagster: it has no event of its own."
+    ),
+    group_name="publishing",
+    kinds={"s3", "postgres"},
+    owners=["team:publishing"],
+)
 
 publications = AssetSpec(
     PUBLICATIONS_KEY,
+    deps=[CONTENTS_KEY],
     description=(
         "Posts carried to TikTok, Instagram and YouTube. Each materialization is one dispatcher's "
         "window: posts, outcomes per platform, lateness of the commit call against the due instant, "

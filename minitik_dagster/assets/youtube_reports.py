@@ -15,6 +15,7 @@ from dagster import (
 )
 
 from minitik_dagster.analytics.names import YOUTUBE_DAILY
+from minitik_dagster.assets.metrics import DAILY_FRESHNESS
 from minitik_dagster.resources.analytics import COLLECTION
 from minitik_dagster.resources.settings import SettingsResource
 
@@ -35,6 +36,7 @@ PACIFIC_DAYS = DailyPartitionsDefinition(start_date="2005-04-23", timezone="Amer
     owners=["team:analytics"],
     op_tags={"minitik/kind": "analytics"},
     metadata={COLLECTION: YOUTUBE_DAILY},
+    freshness_policy=DAILY_FRESHNESS,
     description=(
         "YouTube's own reports of each connected channel, by Pacific day, from its first day on: a "
         "backfill is one call per channel. Data lag by 48 to 72 hours; a day without data has no "

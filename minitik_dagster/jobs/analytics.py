@@ -24,6 +24,7 @@ from minitik_dagster.analytics.youtube_reports import TRAILING_DAYS, ZONE_NAME
 from minitik_dagster.assets.exports import exports
 from minitik_dagster.assets.metric_checks import metric_checks
 from minitik_dagster.assets.metrics import (
+    DAYS,
     METRIC_SNAPSHOTS_KEY,
     account_performance,
     content_performance,
@@ -31,12 +32,16 @@ from minitik_dagster.assets.metrics import (
     metric_snapshots,
 )
 from minitik_dagster.assets.youtube_reports import youtube_daily_reports
+from minitik_dagster.jobs.finish_exports import finish_exports
+from minitik_dagster.resources.analytics import late_days
 from minitik_dagster.settings import load_settings
 
 _HOUR: Final = timedelta(hours=1)
 # An hour that no run has taken is asked for again for so long: a reading may be taken until the
 # post's next one is due.
 _CATCH_UP_HOURS: Final = 6
+# More late days than that wait for the next hours: each is a run.
+_LATE_AT_ONCE: Final = 6
 
 read_metrics = define_asset_job(
     "read_metrics",
@@ -104,14 +109,19 @@ def read_metrics_every_hour(
     cron_schedule="10 * * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Today's rollup each hour, and yesterday's once more after midnight.",
+    description=(
+        "Today's rollup each hour, yesterday's once more after midnight, and days of which a reading "
+        "arrived when they were over."
+    ),
 )
 def roll_up_metrics_every_hour(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
     """Ask for today's partition; after midnight for yesterday's, which the last hour has ended."""
     now = context.scheduled_execution_time.astimezone(UTC)
     days = [now - timedelta(days=1), now] if now.hour == 0 else [now]
-    for day in days:
-        key = f"{day:%Y-%m-%d}"
+    keys = [f"{day:%Y-%m-%d}" for day in days]
+    first = f"{DAYS.start:%Y-%m-%d}"
+    late = [key for key in late_days(load_settings()) if first <= key < keys[0]]
+    for key in (*keys, *late[:_LATE_AT_ONCE]):
         yield RunRequest(run_key=f"{key}@{now:%Y-%m-%dT%H}", partition_key=key)
 
 
@@ -165,7 +175,7 @@ ASSETS: Final = (
     youtube_daily_reports,
 )
 CHECKS: Final = (metric_checks,)
-JOBS: Final = (read_metrics, roll_up_metrics, read_youtube_reports, write_lake)
+JOBS: Final = (read_metrics, roll_up_metrics, read_youtube_reports, write_lake, finish_exports)
 SCHEDULES: Final = (
     read_metrics_every_hour,
     roll_up_metrics_every_hour,

@@ -75,7 +75,9 @@ def judge_collection(found: Mapping[str, Any] | None, *, tells: bool) -> Finding
     if found is None:
         return green(check, "is not there yet: it is created when the first figures are stored")
     if not tells:
-        return green(check, "is there; this server does not tell a collection's options")
+        return green(
+            check, "is there; this server tells no options, so that the expiry is not verified"
+        )
     if found.get("type") != "timeseries":
         return red(
             check,

@@ -1,9 +1,11 @@
 """MongoDB and S3 for assets: resources that hold no value, and the IO managers of rollups and exports."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from dagster import (
     ConfigurableIOManager,
@@ -13,6 +15,8 @@ from dagster import (
     OutputContext,
 )
 
+from minitik_dagster.analytics.late import note_late
+from minitik_dagster.analytics.readings import Reading, earliest_per_slot
 from minitik_dagster.analytics.rollup import Rollup
 from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.errors import DependencyDownError
@@ -37,16 +41,66 @@ def _store_of(settings: Settings) -> AnalyticsStore:
     return _store(settings.mongodb_uri.get_secret_value(), settings.mongodb_db)
 
 
+def late_days(settings: Settings) -> list[str]:
+    """Return the days to be rolled up again; none where MongoDB is not there: what is due waits."""
+    try:
+        return _store_of(settings).late_days()
+    except DependencyDownError:
+        return []
+
+
 @lru_cache(maxsize=4)
 def _store(uri: str, database: str) -> AnalyticsStore:
     return AnalyticsStore(uri, database)
 
 
-class MongoRollupIOManager(ConfigurableIOManager):
-    """Writes a `Rollup`'s partitions whole, and hands them on; what is no Rollup is refused.
+class MongoReadingsIOManager(ConfigurableIOManager):
+    """Inserts an hour's readings that are not there yet, and hands an hour's readings on.
 
-    Readings do not pass here: they are stored as they are read, as they can never be had again.
+    A reading is never rewritten. A run that reads platforms stores each batch at once, as it can never
+    be had again: what it returns has no value, and nothing passes here.
     """
+
+    def handle_output(self, context: OutputContext, obj: Sequence[Mapping[str, Any]]) -> None:
+        """Insert what is missing; says how many of how many. TypeError for what is no such reading."""
+        slots = {_slot(key) for key in context.asset_partition_keys}
+        documents = [_reading(context, one, slots) for one in obj]
+        store = _store_of(load_settings())
+        inserted = store.insert_missing(documents)
+        note_late(store, documents, datetime.now(UTC))
+        context.add_output_metadata(
+            {
+                "readings": MetadataValue.int(len(documents)),
+                "inserted": MetadataValue.int(inserted),
+            }
+        )
+
+    def load_input(self, context: InputContext) -> list[Reading]:
+        """Return the readings of the hours that the run asks for, the earliest of each post and slot."""
+        store = _store_of(load_settings())
+        slots = [_slot(key) for key in context.asset_partition_keys]
+        return earliest_per_slot(one for slot in slots for one in store.of_slot(slot))
+
+
+def _slot(key: str) -> datetime:
+    return datetime.strptime(key, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC)
+
+
+def _reading(
+    context: OutputContext, document: Mapping[str, Any], slots: set[datetime]
+) -> dict[str, Any]:
+    name = context.asset_key.to_user_string()
+    if not isinstance(document, Mapping) or not isinstance(document.get("timestamp"), datetime):
+        raise TypeError(f"{name}: documents of readings are stored here")
+    if document.get("slot") not in slots or not document.get("metadata", {}).get("publicationId"):
+        raise TypeError(
+            f"{name}: a reading of one of the run's hours, and of a post, is stored here"
+        )
+    return dict(document)
+
+
+class MongoRollupIOManager(ConfigurableIOManager):
+    """Writes a `Rollup`'s partitions whole, and hands them on; what is no Rollup is refused."""
 
     def handle_output(self, context: OutputContext, obj: Rollup) -> None:
         """Replace each partition; says how many documents there are and how many parts changed."""
@@ -56,9 +110,7 @@ class MongoRollupIOManager(ConfigurableIOManager):
         store = _store_of(load_settings())
         for partition, rows in obj.parts:
             documents_of_it = list(rows)
-            changed += store.replace_partition(
-                _collection(context), partition, documents_of_it, at=obj.at
-            )
+            changed += obj.put(store, _collection(context), partition, documents_of_it)
             documents += len(documents_of_it)
             partitions += 1
         context.add_output_metadata(
@@ -81,3 +133,15 @@ class MongoRollupIOManager(ConfigurableIOManager):
 def _collection(context: OutputContext) -> str:
     metadata = context.definition_metadata or {}
     return str(metadata[COLLECTION])
+
+
+RESOURCES: Final[Mapping[str, ConfigurableResource[Any] | ConfigurableIOManager]] = (
+    MappingProxyType(
+        {
+            "mongo": MongoResource(),
+            "readings": MongoReadingsIOManager(),
+            "rollups": MongoRollupIOManager(),
+        }
+    )
+)
+"""What the composition root wires, by the names that assets use."""

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts.api_keys import create_key
 from minitik_dagster.analytics.days import day_of
-from minitik_dagster.analytics.names import DAILY
+from minitik_dagster.analytics.names import DAILY, USER_DAILY
 from minitik_dagster.analytics.readings import Series
-from minitik_dagster.analytics.rollup import day_documents
+from minitik_dagster.analytics.rollup import daily_rollup, day_documents
 from minitik_dagster.db.types import Platform
 from tests.analytics.scene import AnalyticsScene
 from tests.api.server import serving
@@ -54,7 +54,7 @@ def roll_up(scene: AnalyticsScene, days: int) -> None:
         for n in range(days):
             day = (now - timedelta(days=n)).date()
             documents = day_documents(scene.store, connection, day, now=now)
-            scene.store.replace_partition(DAILY, f"{day:%Y-%m-%d}", documents, at=now)
+            daily_rollup((), now).put(scene.store, DAILY, f"{day:%Y-%m-%d}", documents)
 
 
 @pytest.fixture
@@ -121,7 +121,8 @@ def test_answers_are_kept_for_five_minutes_and_right_without_redis(
     redis_url: str,
 ) -> None:
     first = get(api, headers, "/dashboard")
-    scene.store.database[DAILY].delete_many({})
+    for name in (DAILY, USER_DAILY):
+        scene.store.database[name].delete_many({})
     assert get(api, headers, "/dashboard") == first
     with redis.Redis.from_url(redis_url) as client:
         [key] = client.keys("analytics_cache:*")

@@ -1,15 +1,18 @@
 """The store on the embedded server: what is made, what is refused, and partitions that are replaced whole."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from pymongo import UpdateOne
+from pymongo.errors import OperationFailure
 
 from minitik_dagster.analytics.collection import AnalyticsCollectionError, problems
 from minitik_dagster.analytics.metrics import NAMES
 from minitik_dagster.analytics.names import DAILY, PARTITIONS, READINGS
 from minitik_dagster.analytics.readings import Reading
 from minitik_dagster.analytics.store import AnalyticsStore
-from tests.mongo_guard import GUARD
+from tests import mongo_guard
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
 
@@ -47,8 +50,10 @@ def test_a_partition_is_replaced_whole(store: AnalyticsStore) -> None:
     found = store.rows(DAILY, ["2026-03-01"], {"userId": "u"})
     assert sorted(str(row["accountId"]) for row in found) == ["b", "c"]
     assert store.database[DAILY].count_documents({}) == 3
-    [one] = store.documents(DAILY, ["2026-03-01", "2026-03-02"], ["b", "nobody"], ["accountId"])
-    assert (one["accountId"], "userId" in one) == ("b", False)
+    [one] = store.documents(DAILY, ["2026-03-01", "2026-03-02"], ["b", "nobody"])
+    assert one["accountId"] == "b"
+    picked = store.pick(DAILY, {"2026-03-01": ["b"], "2026-03-02": ["a"], "2026-03-03": ["a"]})
+    assert sorted(str(row["accountId"]) for row in picked) == ["a", "b"]
     assert len(store.documents(DAILY, ["2026-03-01", "2026-03-02", "2026-03-03"], ["a", "c"])) == 2
 
 
@@ -92,14 +97,23 @@ def test_documents_of_the_old_collector_are_read(store: AnalyticsStore) -> None:
 
 
 def test_the_guard_refuses_what_a_real_server_refuses(store: AnalyticsStore) -> None:
-    """Upserts, updates, deletes by a measured value and unique indexes; it is not blind."""
+    """Upserts, updates, deletes by a measured value and unique indexes, with the server's own error."""
     readings = store.database[READINGS]
-    readings.update_one({"metadata.publicationId": "p"}, {"$set": {"views": 1}}, upsert=True)
-    readings.find_one_and_update({"views": 1}, {"$set": {"views": 2}})
-    readings.delete_many({"views": 1})
-    readings.delete_many({"metadata.publicationId": "p"})
-    readings.create_index("slot", unique=True)
-    told, GUARD.violations[:] = list(GUARD.violations), []
-    assert [line.split(" ")[0] for line in told] == [
-        "update", "findAndModify", "delete", "createIndexes",
+    readings.insert_one({"timestamp": NOW, "metadata": {"publicationId": "p"}, "views": 1})
+    refused: list[Callable[[], object]] = [
+        lambda: readings.update_one({"metadata.publicationId": "p"}, {"$set": {"views": 1}}, upsert=True),
+        lambda: readings.replace_one({"views": 1}, {"views": 2}),
+        lambda: readings.find_one_and_update({"views": 1}, {"$set": {"views": 2}}),
+        lambda: readings.delete_many({"views": 1}),
+        lambda: readings.bulk_write([UpdateOne({"views": 1}, {"$set": {"views": 2}}, upsert=True)]),
+        lambda: readings.create_index("slot", unique=True),
     ]  # fmt: skip
+    for one in refused:
+        with pytest.raises(OperationFailure, match=r"time-series|meta field|timeseries") as told:
+            one()
+        assert told.value.code in {72, 67}
+    told_of, mongo_guard.violations[:] = list(mongo_guard.violations), []
+    assert len(told_of) == len(refused)
+    [kept] = readings.find()
+    assert kept["views"] == 1
+    assert readings.delete_many({"metadata.publicationId": "p"}).deleted_count == 1
