@@ -10,6 +10,7 @@ from minitik_dagster.api.alarm import AlarmWatch
 from minitik_dagster.api.boundary import RequestBoundary
 from minitik_dagster.api.epoch import EpochWatch
 from minitik_dagster.api.exit import server_exit
+from minitik_dagster.api.memory import spare_the_collector
 from minitik_dagster.api.notices import NoticePost
 from minitik_dagster.api.openapi import install_openapi, name_operations
 from minitik_dagster.api.problems import install_handlers
@@ -40,7 +41,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     post.start()
     push = PushPost(app.state.minitik)
     push.start()
-    exiting = getattr(app.state, "exiting", None) or server_exit()
+    exiting = getattr(app.state, "exiting", None)
+    if exiting is None:  # a process of its own, not a test's thread
+        exiting = server_exit()
+        spare_the_collector()
     app.state.events = EventHub(app.state.minitik.settings, exiting)
     yield
     await app.state.events.close()

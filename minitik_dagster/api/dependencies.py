@@ -69,8 +69,8 @@ async def reading_session(
     try:
         yield opened
     finally:
-        if opened.in_transaction():
-            await _whole(opened.close)
+        # Gives the connection back; without a transaction nothing is said to the server.
+        opened.close()
 
 
 async def _whole(step: Callable[[], None]) -> None:

@@ -4,20 +4,20 @@ Every failure of the store becomes `DependencyDownError('s3', …)`, except the 
 act on, which have classes of their own below. No error text carries a presigned URL or a key.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import boto3
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from minitik_dagster.errors import ConfigurationError, DependencyDownError
+from minitik_dagster.media.shown_urls import ShownUrls
 from minitik_dagster.media.store_client import client_config
 from minitik_dagster.settings import Settings
 
@@ -89,7 +89,8 @@ class ObjectStore:
         self._lock = Lock()
         self._clients: dict[str | None, S3Client] = {}
         self._session: boto3.Session | None = None
-        self._shown = lru_cache(20_000)(lambda key, _quarter: self.presign_get(key))
+        self._keys: dict[str, Any] = {}
+        self.shown = ShownUrls(self)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -127,14 +128,14 @@ class ObjectStore:
             return self._clients[endpoint_url]
 
     def _make_client(self, endpoint_url: str | None) -> "S3Client":
-        keys: dict[str, Any] = {}
+        self._keys = {}
         session = self._session or boto3.Session()
         if self._access_key_id is not None and self._secret_access_key is not None:
             found = session.get_credentials()
             wanted = self._access_key_id.get_secret_value()
             # The same key found by the SDK may come with a session token, which must go along.
             if found is None or found.access_key != wanted:
-                keys = {
+                self._keys = {
                     "aws_access_key_id": wanted,
                     "aws_secret_access_key": self._secret_access_key.get_secret_value(),
                 }
@@ -145,7 +146,7 @@ class ObjectStore:
             endpoint_url=endpoint_url,
             # TLS knows no names with further dots in front of Amazon's.
             config=client_config(path_addressing=endpoint_url is not None or "." in self.bucket),
-            **keys,
+            **self._keys,
         )
 
     # Multipart uploads
@@ -313,12 +314,6 @@ class ObjectStore:
         """Sign a GET of the object for our own use; a credential, never stored."""
         return self._presign_get(self.client, key, lifetime)
 
-    def presign_shown(self, key: str) -> str:
-        """Sign a GET for a page asked for again and again; it holds for 45 minutes at least."""
-        # Credentials that end themselves may do so before a URL that was kept.
-        quarter = int(time.time() // 900) if self._credentials_life() is None else time.time_ns()
-        return self._shown(key, quarter)
-
     def presign_fetch(self, key: str, lifetime: timedelta) -> str:
         """Sign a GET for a platform to fetch, on the public host where one is set."""
         client = self._client_for(self.public_base_url or self.endpoint_url)
@@ -332,6 +327,14 @@ class ObjectStore:
                 Params={"Bucket": self.bucket, "Key": key},
                 ExpiresIn=max(1, int(seconds.total_seconds())),
             )
+
+    def credentials(self) -> Credentials | None:
+        """Return what signs; None where there is nothing, or it ends by itself."""
+        if self._keys:
+            return Credentials(self._keys["aws_access_key_id"], self._keys["aws_secret_access_key"])
+        if self._session is None or self._credentials_life() is not None:
+            return None
+        return self._session.get_credentials()
 
     def _credentials_life(self) -> timedelta | None:
         """Return how long temporary credentials still last: no URL outlives what signed it."""

@@ -179,3 +179,18 @@ def test_the_dagster_resource_signs_sigv4_and_holds_no_keys(
     assert resource.store().read("k", 0, 1) == b"1"
     with pytest.raises(ConfigurationError, match="AWS_S3_BUCKET"):
         ObjectStoreResource.from_settings(Settings()).store()
+
+
+def test_a_shown_url_reads_the_object_and_is_kept(store: ObjectStore) -> None:
+    """Signed beside boto3's own way: the same address and fields, whatever the key's letters."""
+    key = "thumbnails/u/c/a ~b+\u00fc&x=1.jpg"
+    store.put(key, b"picture", "image/jpeg")
+    url = store.shown.url(key)
+    assert httpx2.get(url).content == b"picture"
+    assert store.shown.url(key) == url
+    theirs = _signed(store.presign_get(key))
+    ours = _signed(url)
+    assert ours.keys() == theirs.keys()
+    changing = {"X-Amz-Date", "X-Amz-Signature"}
+    assert all(ours[name] == theirs[name] for name in ours.keys() - changing)
+    assert url.partition("?")[0] == store.presign_get(key).partition("?")[0]

@@ -284,7 +284,7 @@ def _content_fields(content: Content, store: ObjectStore) -> dict[str, object]:
         "duration": content.duration,
         "width": facts.width if facts else None,
         "height": facts.height if facts else None,
-        "thumbnail_url": store.presign_shown(thumbnail) if thumbnail else None,
+        "thumbnail_url": store.shown.url(thumbnail) if thumbnail else None,
         "error_code": content.error_code,
         "scheduled_at": content.scheduled_at,
         "published_at": content.published_at,
