@@ -20,7 +20,6 @@ from minitik_dagster.accounts.sessions import SignedIn, signed_in
 from minitik_dagster.api.browser import COOKIE, SAFE_METHODS, cookie_name, is_own_origin
 from minitik_dagster.api.dependencies import EngineDep, SettingsDep, StateDep
 from minitik_dagster.api.state import ApiState
-from minitik_dagster.db.engine import reading
 from minitik_dagster.errors import MinitikError, TooManyAttemptsError
 from minitik_dagster.settings import Settings
 
@@ -95,7 +94,7 @@ def _present(
 ) -> Caller | None:
     # Its own connection, given back at once: an endpoint that waits on S3 holds no connection.
     if credentials is not None:
-        with reading(engine).begin() as connection:
+        with state.reading.begin() as connection:
             owner = owner_of(connection, credentials.credentials)
         if owner is None:
             raise CredentialsError(

@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from minitik_dagster.api.state import ApiState
-from minitik_dagster.db.engine import reading
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.settings import Settings
 
@@ -61,11 +60,9 @@ async def session(engine: Annotated[Engine, Depends(get_engine)]) -> AsyncIterat
             await _whole(opened.rollback)
 
 
-async def reading_session(
-    engine: Annotated[Engine, Depends(get_engine)],
-) -> AsyncIterator[Session]:
+async def reading_session(state: StateDep) -> AsyncIterator[Session]:
     """Yield a session that reads: no transaction, and nothing that it would write is kept."""
-    opened = Session(reading(engine), expire_on_commit=False, autoflush=False)
+    opened = Session(state.reading, expire_on_commit=False, autoflush=False)
     try:
         yield opened
     finally:

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from minitik_dagster.analytics.cache import AnswerCache
 from minitik_dagster.analytics.store import AnalyticsStore
-from minitik_dagster.db.engine import make_engine
+from minitik_dagster.db.engine import make_engine, reading
 from minitik_dagster.errors import ConfigurationError, DependencyDownError
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.resilience.request_rate import RequestRate
@@ -31,6 +31,11 @@ class ApiState:
         return make_engine(
             self.settings.require_database_url(), pool_size=_POOL_SIZE, max_overflow=_POOL_OVERFLOW
         )
+
+    @cached_property
+    def reading(self) -> Engine:
+        """The same pool for what only reads."""
+        return reading(self.engine)
 
     @cached_property
     def object_store(self) -> ObjectStore:
@@ -72,6 +77,7 @@ class ApiState:
         rate = self.__dict__.pop("request_rate", None)
         if rate is not None:
             rate.close()
+        self.__dict__.pop("reading", None)
         engine = self.__dict__.pop("engine", None)
         if engine is not None:
             engine.dispose()

@@ -2,16 +2,17 @@
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from minitik_dagster.accounts.directory import AccountFacts, list_accounts
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import ReadingDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Instant, View
 from minitik_dagster.db.types import AccountStatus, Platform
 
-router = APIRouter(prefix="/api/accounts", tags=["accounts"])
+router = Router(prefix="/api/accounts", tags=["accounts"])
 
 
 class CapabilitiesView(View):

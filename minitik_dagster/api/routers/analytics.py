@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Query
+from fastapi import BackgroundTasks, Depends, Query
 from pydantic import AliasChoices, ConfigDict, Field, StrictStr
 from pydantic.alias_generators import to_camel
 
@@ -16,9 +16,10 @@ from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, StateDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Body, Instant, View
 
-router = APIRouter(prefix="/api/analytics", tags=["analytics"])
+router = Router(prefix="/api/analytics", tags=["analytics"])
 
 Reader = Annotated[Caller, Depends(require_scope("analytics:read"))]
 RangeName = Annotated[str, Query(alias="range", description="7d, 14d, 30d, 90d or 365d")]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Request, Response
+from fastapi import BackgroundTasks, Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import Field, StrictStr
 from sqlalchemy.orm import Session
@@ -26,10 +26,11 @@ from minitik_dagster.api.browser import ClientDep, cookie_name, give_cookie, tak
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.forms import body_schema, form_or_json, is_form
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Body, View
 from minitik_dagster.errors import InvalidInputError
 
-router = APIRouter(tags=["people"])
+router = Router(tags=["people"])
 
 # Per client, and per address whoever asks: nobody's mailbox is filled from many places.
 _ASKS_PER_CLIENT: Final = (5, timedelta(minutes=1))

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
@@ -14,13 +14,14 @@ from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.problems import problem_of, request_id_of
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.bulk import BulkBody, BulkView, RowResultView, read_row
 from minitik_dagster.api.schemas.scheduling import ScheduleBody
 from minitik_dagster.errors import FieldProblem, InvalidInputError, MinitikError
 from minitik_dagster.scheduling.bulk import MAX_ROWS, Made, look_ahead_rows, schedule_rows
 from minitik_dagster.scheduling.rows_csv import HEADER, OPTIONAL, read_rows
 
-router = APIRouter(prefix="/api/scheduling", tags=["scheduling"])
+router = Router(prefix="/api/scheduling", tags=["scheduling"])
 Writer = Annotated[Caller, Depends(require_scope("schedule:write"))]
 # Twenty posts with options and words; a YouTube thumbnail in each does not belong in a list.
 MAX_BYTES: Final = 4_000_000

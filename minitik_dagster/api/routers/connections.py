@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlencode, urlsplit
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import Field, SecretStr, StrictStr
 from sqlalchemy.orm import Session
@@ -20,6 +20,7 @@ from minitik_dagster.api.connected_page import HEADERS, connected_page
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.routers.accounts import AccountView
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Body, Instant, View
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import (
@@ -31,7 +32,7 @@ from minitik_dagster.platforms.options import TikTokPrivacy
 from minitik_dagster.publishing.holds import HeldPost, held_posts, release_held
 from minitik_dagster.settings import Settings
 
-router = APIRouter(tags=["accounts"])
+router = Router(tags=["accounts"])
 
 Connector = Annotated[Caller, Depends(require_scope("accounts:write"))]
 Releaser = Annotated[Caller, Depends(require_scope("publish"))]

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from sqlalchemy.orm import sessionmaker
 
 from minitik_dagster.api.auth import Caller, require_scope
@@ -16,6 +16,7 @@ from minitik_dagster.api.dependencies import (
 )
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.content import (
     AbortedUploadView,
     BeginUpload,
@@ -29,7 +30,7 @@ from minitik_dagster.api.schemas.content import (
 from minitik_dagster.media.completion import Completion
 from minitik_dagster.media.uploads import Uploads
 
-router = APIRouter(prefix="/api/content", tags=["content"])
+router = Router(prefix="/api/content", tags=["content"])
 
 Writer = Annotated[Caller, Depends(require_scope("content:write"))]
 Reader = Annotated[Caller, Depends(require_scope("content:read"))]

@@ -4,13 +4,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool, StrictStr
 
 from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Body, Id, Instant, View
 from minitik_dagster.api.schemas.scheduling import MaxLateness
 from minitik_dagster.db.types import Platform
@@ -23,7 +24,7 @@ from minitik_dagster.publishing.dead_letters import (
 )
 from minitik_dagster.publishing.replay import REPLAY_LIMIT, Action, Replay, Slot, replay
 
-router = APIRouter(prefix="/api/dead-letters", tags=["dead letters"])
+router = Router(prefix="/api/dead-letters", tags=["dead letters"])
 
 Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
 Writer = Annotated[Caller, Depends(require_scope("publish"))]

@@ -7,7 +7,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Any, Final
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.exceptions import HTTPException
@@ -16,6 +16,7 @@ from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SettingsDep, StateDep, StoreDep
 from minitik_dagster.api.idempotency import Once, OnceDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.content import CompletedUploadView
 from minitik_dagster.errors import RuleRefusedError
 from minitik_dagster.media.direct import DIRECT_MAX_BYTES, DirectUploads, has_ended
@@ -23,7 +24,7 @@ from minitik_dagster.media.facts import MIME_TYPES
 from minitik_dagster.media.new_upload import NewUpload
 from minitik_dagster.media.uploads import OpenUpload
 
-router = APIRouter(prefix="/api/content", tags=["content"])
+router = Router(prefix="/api/content", tags=["content"])
 
 Writer = Annotated[Caller, Depends(require_scope("content:write"))]
 _TOO_LARGE: Final = (

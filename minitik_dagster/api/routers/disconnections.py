@@ -2,17 +2,18 @@
 
 from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import View
 from minitik_dagster.api.schemas.scheduling import UndoneView
 from minitik_dagster.db.types import Platform
 from minitik_dagster.publishing.disconnect import Disconnected, disconnect
 
-router = APIRouter(prefix="/api/accounts", tags=["accounts"])
+router = Router(prefix="/api/accounts", tags=["accounts"])
 
 Writer = Annotated[Caller, Depends(require_scope("accounts:write"))]
 

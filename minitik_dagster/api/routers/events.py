@@ -2,17 +2,18 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import Depends, Header, Request
 from fastapi.responses import StreamingResponse
 
 from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.streams import EventHub
 from minitik_dagster.notifications.events import CONTENT_READY, STREAM_TYPES
 from minitik_dagster.notifications.notices import ACCOUNT_DISCONNECTED
 
-router = APIRouter(tags=["webhooks"])
+router = Router(tags=["webhooks"])
 _MEDIA_TYPE: Final = "text/event-stream"
 # What a key must be allowed to read besides posts, to be told of it here.
 _NEEDED: Final = {CONTENT_READY: "content:read", ACCOUNT_DISCONNECTED: "accounts:read"}

@@ -2,17 +2,16 @@
 
 from typing import Literal, Self
 
-from fastapi import APIRouter
-
 from minitik_dagster.api.auth import OptionalCallerDep
 from minitik_dagster.api.dependencies import EngineDep, StateDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.readiness import Check, check_engine, check_others, require_database
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import View
 from minitik_dagster.db.types import Platform
 from minitik_dagster.operations.publishable import Answer, Verdict, look
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 
 class Alive(View):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import AwareDatetime, Field, StrictStr
 from sqlalchemy.orm import Session
 
@@ -13,10 +13,11 @@ from minitik_dagster.api.auth import Caller, CallerDep, ForbiddenError
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Body, Id, Instant, View
 from minitik_dagster.errors import FieldProblem, InvalidInputError, NotFoundError
 
-router = APIRouter(prefix="/api/keys", tags=["people"])
+router = Router(prefix="/api/keys", tags=["people"])
 
 
 class KeyBody(Body):

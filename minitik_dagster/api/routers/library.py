@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 from typing import Annotated, Final
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
+from fastapi import BackgroundTasks, Depends, Header, Query, Request, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -12,6 +12,7 @@ from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, ReadingDep, SessionDep, StateDep, StoreDep
 from minitik_dagster.api.openapi import Problem, problems
 from minitik_dagster.api.problems import problem_body, problem_type_of, request_id_of
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.content import (
     BulkDelete,
     BulkDeletedItem,
@@ -39,7 +40,7 @@ from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.media.verdicts import judge_all
 from minitik_dagster.scheduling.deletion import Posts, delete_content
 
-router = APIRouter(prefix="/api/content", tags=["content"])
+router = Router(prefix="/api/content", tags=["content"])
 
 Writer = Annotated[Caller, Depends(require_scope("content:write"))]
 Reader = Annotated[Caller, Depends(require_scope("content:read"))]

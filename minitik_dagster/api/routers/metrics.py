@@ -1,16 +1,17 @@
 """`/metrics`: the figures for Prometheus (admin: a key with scope admin as the scraper's bearer)."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from minitik_dagster.api.auth import AdminDep
 from minitik_dagster.api.dependencies import SessionDep, SettingsDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.operations.figures import collect
 from minitik_dagster.operations.prometheus import RedisFigures, render
 from minitik_dagster.scheduling.counts import queue_metrics
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 
 @router.get(

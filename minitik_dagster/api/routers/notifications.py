@@ -5,13 +5,14 @@ from dataclasses import replace
 from itertools import product
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.notifications import (
     PreferencesChange,
     PreferencesView,
@@ -36,7 +37,7 @@ from minitik_dagster.notifications.web_push import PushIdentity
 from minitik_dagster.outbound import Outbound
 from minitik_dagster.scheduling.instants import require_zone
 
-router = APIRouter(prefix="/api/notifications", tags=["notifications"])
+router = Router(prefix="/api/notifications", tags=["notifications"])
 NotificationsDep = Annotated[Caller, Depends(require_scope("notifications"))]
 _RESOLVING_SECONDS: Final = 5.0
 

@@ -1,16 +1,16 @@
 """`POST /api/scheduling/process`: a nudge from outside schedulers; safe at any time."""
 
-from fastapi import APIRouter
 from sqlalchemy import text
 
 from minitik_dagster.api.auth import AdminDep
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import View
 from minitik_dagster.publishing.health import untaken
 from minitik_dagster.publishing.pause_queries import WAKE
 
-router = APIRouter(prefix="/api/scheduling", tags=["scheduling"])
+router = Router(prefix="/api/scheduling", tags=["scheduling"])
 
 
 class WokenView(View):

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi import Depends, Header, HTTPException, Request
 
 from minitik_dagster.api.dependencies import SessionDep, SettingsDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import View
 from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.platforms.tiktok_events import (
@@ -16,7 +17,7 @@ from minitik_dagster.platforms.tiktok_events import (
 )
 from minitik_dagster.publishing.inbound_events import receive
 
-router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
+router = Router(prefix="/api/webhooks", tags=["webhooks"])
 
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {

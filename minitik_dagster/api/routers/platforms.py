@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import BeforeValidator, Field
 
 from minitik_dagster.accounts.directory import list_accounts
@@ -10,6 +10,7 @@ from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
 from minitik_dagster.api.dependencies import SessionDep, SettingsDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Instant, View
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import DependencyDownError
@@ -18,7 +19,7 @@ from minitik_dagster.resilience.limit_use import read_use
 from minitik_dagster.resilience.limits_table import budgets
 from minitik_dagster.settings import Settings
 
-router = APIRouter(prefix="/api/platforms", tags=["platforms"])
+router = Router(prefix="/api/platforms", tags=["platforms"])
 
 Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
 Health = Literal["healthy", "recovering", "unhealthy", "unknown"]

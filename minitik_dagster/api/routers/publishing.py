@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api import request_log
@@ -11,6 +11,7 @@ from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, ReadingDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.publishing import (
     ProgressAnswer,
     RolledBackAnswer,
@@ -24,7 +25,7 @@ from minitik_dagster.scheduling.progress import content_progress
 from minitik_dagster.scheduling.schedule import publish_now
 from minitik_dagster.scheduling.validation import validate
 
-router = APIRouter(prefix="/api/publishing", tags=["publishing"])
+router = Router(prefix="/api/publishing", tags=["publishing"])
 
 Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
 Writer = Annotated[Caller, Depends(require_scope("publish"))]

@@ -2,16 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import Field, StrictBool, StrictStr
 
 from minitik_dagster.api.auth import AdminDep
 from minitik_dagster.api.dependencies import SessionDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Body, Instant, View
 from minitik_dagster.publishing import pauses
 
-router = APIRouter(prefix="/api/queues", tags=["queues"])
+router = Router(prefix="/api/queues", tags=["queues"])
 
 
 class ScopeBody(Body):

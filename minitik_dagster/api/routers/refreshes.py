@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,12 +12,13 @@ from minitik_dagster.accounts.refresh_due import refresh_due, refresh_one
 from minitik_dagster.api.auth import AdminDep, Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SettingsDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Instant, View
 from minitik_dagster.db.models import Account
 from minitik_dagster.db.types import AccountStatus, Platform
 from minitik_dagster.errors import NotFoundError, RevokedError, StateConflictError
 
-router = APIRouter(prefix="/api/accounts", tags=["accounts"])
+router = Router(prefix="/api/accounts", tags=["accounts"])
 # A nudge: what a request does not reach stays due for the schedule.
 _NUDGE: Final = timedelta(seconds=20)
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from minitik_dagster.accounts.scopes import READS_POSTS
 from minitik_dagster.api import request_log
@@ -11,6 +11,7 @@ from minitik_dagster.api.auth import AdminDep, Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, ReadingDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.scheduling import (
     ChangeBody,
     ChangedJobView,
@@ -28,7 +29,7 @@ from minitik_dagster.scheduling.instants import resolve
 from minitik_dagster.scheduling.jobs import PAGE_LIMIT, get_job, list_jobs
 from minitik_dagster.scheduling.schedule import schedule
 
-router = APIRouter(prefix="/api/scheduling", tags=["scheduling"])
+router = Router(prefix="/api/scheduling", tags=["scheduling"])
 
 Reader = Annotated[Caller, Depends(require_scope(*READS_POSTS))]
 Writer = Annotated[Caller, Depends(require_scope("schedule:write"))]

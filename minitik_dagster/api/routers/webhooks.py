@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -12,6 +12,7 @@ from minitik_dagster.api.auth import Caller, require_scope
 from minitik_dagster.api.dependencies import EngineDep, SessionDep, SettingsDep
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
+from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.webhooks import (
     DeliveriesView,
     DeliveryView,
@@ -32,9 +33,9 @@ from minitik_dagster.errors import FieldProblem, InvalidInputError
 from minitik_dagster.notifications import webhooks
 from minitik_dagster.outbound import Outbound
 
-router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
+router = Router(prefix="/api/webhooks", tags=["webhooks"])
 # What is sent, as the OpenAPI document's `webhooks` tell it; nothing is served here.
-sent = APIRouter(tags=["webhooks"])
+sent = Router(tags=["webhooks"])
 WebhooksDep = Annotated[Caller, Depends(require_scope("webhooks"))]
 _RESOLVING_SECONDS: Final = 5.0
 
