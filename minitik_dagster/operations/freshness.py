@@ -18,6 +18,8 @@ from minitik_dagster.publishing.queries import NOW
 
 _HOURLY: Final = timedelta(hours=3)
 _DAILY: Final = timedelta(hours=30)
+# Of the day before, made in the night: one night may fail.
+_TWO_DAYS: Final = timedelta(hours=50)
 # How old each asset may be: three times its schedule's hour, a day and a quarter. `publications` is made
 # when something is due, and is judged by its checks.
 MAY_BE_OLD: Final[Mapping[str, timedelta]] = MappingProxyType(
@@ -29,8 +31,8 @@ MAY_BE_OLD: Final[Mapping[str, timedelta]] = MappingProxyType(
         "daily_metrics": _HOURLY,
         "content_performance": _HOURLY,
         "account_performance": _HOURLY,
-        "exports": _DAILY,
-        "youtube_daily_reports": _DAILY,
+        "exports": _TWO_DAYS,
+        "youtube_daily_reports": _TWO_DAYS,
         "forecast": _DAILY,
         "lateness": _DAILY,
     }

@@ -20,6 +20,7 @@ KEYS = {
 SECOND_START_SECONDS = 120.0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_video_goes_public_and_the_stack_survives_a_crash_and_stops_without_a_trace() -> None:
     """First start, demo, `kill -9`, second start with everything kept, SIGTERM: one story.

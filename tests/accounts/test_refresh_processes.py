@@ -64,6 +64,7 @@ def test_fifty_processes_ask_the_platform_once(scene: AccountScene) -> None:
     assert (row.status, row.token_version) == (AccountStatus.CONNECTED, 2)
 
 
+@pytest.mark.slow
 def test_fifty_nudges_at_once_ask_the_platform_once(scene: AccountScene) -> None:
     """None of them knows a version: the minimum interval stands for it."""
     account = scene.account(Platform.TIKTOK)

@@ -163,7 +163,7 @@ _ETAG = "d41d8cd98f00b204e9800998ecf8427e"
 REQUESTS: dict[str, tuple[tuple[str, str, Any], int]] = {
     "a title of half a character": (_begin(title="\ud800"), 400),
     "a title of a NUL": (_begin(title="a\0b"), 400),
-    "a title of a million characters": (_begin(title="x" * 1_000_000), 400),
+    "a title of 900,000 characters": (_begin(title="x" * 900_000), 400),
     "a title that is a list": (_begin(title=["x"] * 1000), 400),
     "a name of a thousand folders": (_begin(filename="../" * 1000 + "v.mp4"), 400),
     "a type with a script": (_begin(mimeType="video/mp4\r\nX-Evil: 1"), 400),
@@ -178,7 +178,7 @@ REQUESTS: dict[str, tuple[tuple[str, str, Any], int]] = {
     "part 10**30": (("PUT", _PART + "1" + "0" * 30, {}), 400),
     "a part that is no number": (("PUT", _PART + "one", {}), 400),
     "an ETag of SQL": (("PUT", _PART + "1", {"etag": "' OR 1=1 --"}), 400),
-    "an ETag of a megabyte": (("PUT", _PART + "1", {"etag": "a" * 1_000_000}), 400),
+    "an ETag of 900,000 characters": (("PUT", _PART + "1", {"etag": "a" * 900_000}), 400),
     "completing with nothing sent": (("POST", _COMPLETE, {}), 422),
     "completing part 2 of 1": (
         ("POST", _COMPLETE, {"parts": [{"partNumber": 2, "etag": _ETAG}]}), 400,

@@ -154,6 +154,7 @@ def test_posts_of_a_disconnected_account_are_held_and_not_failed(workbench: Work
     assert steps_of(workbench, ids[0]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", [Platform.TIKTOK, Platform.YOUTUBE])
 def test_an_expired_token_is_refreshed_once_and_the_post_goes_out(
     workbench: Workbench, platform: Platform
@@ -168,6 +169,7 @@ def test_an_expired_token_is_refreshed_once_and_the_post_goes_out(
     assert len(refreshed) == 1
 
 
+@pytest.mark.slow
 def test_two_posts_of_one_instagram_account_at_one_instant_go_one_after_the_other(
     workbench: Workbench,
 ) -> None:
@@ -182,6 +184,7 @@ def test_two_posts_of_one_instagram_account_at_one_instant_go_one_after_the_othe
     assert [len(workbench.public_posts(video)) for video in videos] == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_row_edited_while_it_is_held_is_never_published_from_the_old_copy(
     workbench: Workbench,
 ) -> None:
@@ -213,6 +216,7 @@ def test_a_row_edited_while_it_is_held_is_never_published_from_the_old_copy(
     assert [post["caption"] for post in workbench.public_posts(video)] == ["The new caption"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["America/St_Johns", "Pacific/Kiritimati"])
 def test_a_connections_time_zone_moves_no_instant(workbench: Workbench, zone: str) -> None:
     """engine.md R10: `now()` compared with timestamp(3) would follow the role's TimeZone."""
@@ -234,6 +238,7 @@ def test_a_connections_time_zone_moves_no_instant(workbench: Workbench, zone: st
     assert only(workbench, far).stage == "scheduled"
 
 
+@pytest.mark.slow
 def test_a_post_prepared_long_ahead_is_handed_back_and_still_goes_out_at_its_instant(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
