@@ -4,6 +4,8 @@ import asyncio
 import multiprocessing
 from multiprocessing.synchronize import Barrier
 
+import pytest
+
 from minitik_dagster.accounts.refresh_due import refresh_one
 from minitik_dagster.accounts.tokens import read_token, refresh_token
 from minitik_dagster.accounts.vault import Vault
