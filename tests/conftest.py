@@ -14,6 +14,7 @@ from pathlib import Path
 import pymongo
 import pytest
 import redis
+from xdist.remote import Producer
 
 from minitik_dagster.db.migrate import upgrade
 from minitik_dagster.local.process import GUARD
@@ -25,6 +26,7 @@ from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.settings import Settings
 from tests import mongo_guard
 from tests.databases import TestDatabases
+from tests.spread import GroupScheduling
 
 TEMPLATE_DATABASE = "minitik_template"
 TEST_TIME_ZONE = "Asia/Kathmandu"
@@ -39,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling | None:
+    """With `--dist loadgroup`, tests that share a stack run on one worker."""
+    return GroupScheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)

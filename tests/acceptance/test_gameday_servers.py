@@ -152,13 +152,14 @@ def operator(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-) -> Operator:
-    """An operator who finds the town well."""
+) -> Iterator[Operator]:
+    """An operator who finds the town well, with a dispatcher that publishes."""
     monkeypatch.chdir(tmp_path)
     found = Operator(day, Command(monkeypatch, capsys))
-    seen(lambda: found.ready() == (200, "ok"), "a town that is well")
-    assert found.red() == set()
-    return found
+    with day.town.dispatcher():
+        seen(lambda: found.ready() == (200, "ok"), "a town that is well")
+        assert found.red() == set()
+        yield found
 
 
 def seen(look: Callable[[], object], what: str, *, seconds: float = 60) -> None:
@@ -193,21 +194,20 @@ def test_a_store_away_over_the_instant_is_told_and_costs_no_post(
 ) -> None:
     """Degraded, red with its fix, P2; what is prepared goes out on time; back by itself."""
     server: EmbeddedServer = getattr(day.town, name)
-    with day.town.dispatcher():
-        posts = day.post(10)
-        day.wait(posts, prepared)
-        server.kill()
-        rows = day.wait(posts, live)
-        assert max(lateness(rows)) < ON_TIME
-        day.assert_public_once(posts)
-        seen(lambda: operator.ready() == (200, "degraded"), "degraded")
-        assert check in operator.red()
-        assert operator.severity() == "P2"
-        if name == "s3":
-            _twenty_minutes_pass(day, "epoch:mirrored")
-            seen(lambda: "epoch.unmirrored" in operator.alerts(), "the alert of the epoch")
-        server.start()
-        all_well_again(day, operator)
+    posts = day.post(10)
+    day.wait(posts, prepared)
+    server.kill()
+    rows = day.wait(posts, live)
+    assert max(lateness(rows)) < ON_TIME
+    day.assert_public_once(posts)
+    seen(lambda: operator.ready() == (200, "degraded"), "degraded")
+    assert check in operator.red()
+    assert operator.severity() == "P2"
+    if name == "s3":
+        _twenty_minutes_pass(day, "epoch:mirrored")
+        seen(lambda: "epoch.unmirrored" in operator.alerts(), "the alert of the epoch")
+    server.start()
+    all_well_again(day, operator)
 
 
 def _twenty_minutes_pass(day: Day, key: str) -> None:
@@ -225,19 +225,18 @@ def test_postgresql_away_over_the_instant_is_told_and_sends_nothing_unrecorded(
     day: Day, operator: Operator
 ) -> None:
     """503, red, P1, one line from each command; held posts go out, once, when it is back."""
-    with day.town.dispatcher():
-        posts = day.post(8)
-        day.wait(posts, prepared)
-        day.town.postgres.kill()
-        seen(lambda: operator.ready()[0] == 503, "not ready")
-        assert "postgresql" in operator.red()
-        assert operator.severity() == "P1"
-        assert "PostgreSQL" in operator.minitik.refused("alerts", "list")
-        day.town.postgres.start()
-        day.forget_connections()
-        day.wait(posts, live)
-        day.assert_public_once(posts)
-        all_well_again(day, operator)
+    posts = day.post(8)
+    day.wait(posts, prepared)
+    day.town.postgres.kill()
+    seen(lambda: operator.ready()[0] == 503, "not ready")
+    assert "postgresql" in operator.red()
+    assert operator.severity() == "P1"
+    assert "PostgreSQL" in operator.minitik.refused("alerts", "list")
+    day.town.postgres.start()
+    day.forget_connections()
+    day.wait(posts, live)
+    day.assert_public_once(posts)
+    all_well_again(day, operator)
 
 
 @pytest.mark.parametrize("platform", Platform)
@@ -247,30 +246,29 @@ def test_a_platform_away_over_the_instant_is_told_and_delays_no_other(
     """Its breaker opens and is told; the others are on time; it closes by itself and all is sent."""
     name = platform.value.lower()
     others = tuple(other for other in Platform if other is not platform)
-    with day.town.dispatcher():
-        its = [day.post(12, (platform,)) for _ in range(6)]
-        posts = day.post(12, others)
-        for one in (*its, posts):
-            day.wait(one, prepared)
-        day.platforms[platform].kill()
-        rows = day.wait(posts, live)
-        assert max(lateness(rows)) < ON_TIME
-        day.assert_public_once(posts)
-        seen(lambda: f"breaker {name}" in operator.yellow(), "the open breaker", seconds=90)
-        seen(lambda: "breaker.open" in operator.alerts(), "the breaker's alert")
-        status = {
-            item["platform"]: item["state"]
-            for item in operator.minitik.good("breaker", "status", "--json").data
-        }
-        assert status[name] != "CLOSED"
-        assert operator.ready()[0] == 200
-        assert operator.severity() == "P2"
-        day.platforms[platform].start()
-        _five_minutes_pass(day, name)
-        for one in its:
-            day.wait(one, live)
-            day.assert_public_once(one)
-        all_well_again(day, operator)
+    its = [day.post(12, (platform,)) for _ in range(6)]
+    posts = day.post(12, others)
+    for one in (*its, posts):
+        day.wait(one, prepared)
+    day.platforms[platform].kill()
+    rows = day.wait(posts, live)
+    assert max(lateness(rows)) < ON_TIME
+    day.assert_public_once(posts)
+    seen(lambda: f"breaker {name}" in operator.yellow(), "the open breaker", seconds=90)
+    seen(lambda: "breaker.open" in operator.alerts(), "the breaker's alert")
+    status = {
+        item["platform"]: item["state"]
+        for item in operator.minitik.good("breaker", "status", "--json").data
+    }
+    assert status[name] != "CLOSED"
+    assert operator.ready()[0] == 200
+    assert operator.severity() == "P2"
+    day.platforms[platform].start()
+    _five_minutes_pass(day, name)
+    for one in its:
+        day.wait(one, live)
+        day.assert_public_once(one)
+    all_well_again(day, operator)
 
 
 def _five_minutes_pass(day: Day, platform: str) -> None:
