@@ -176,8 +176,14 @@ class Committer:
             self._send(claim, handle, media, client), name=claim.publication_id
         )
         self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        task.add_done_callback(self._sent)
         return await asyncio.shield(task)
+
+    def _sent(self, task: asyncio.Task[Sent]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled():
+            # Told to the caller; one that was cancelled meanwhile does not ask for it.
+            task.exception()
 
     async def _hold(self, claim: Claim) -> None:
         """Wait until the commit is to be opened; a pause ends the wait."""
