@@ -19,7 +19,6 @@ from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.settings import Settings
 from tests.api.server import serving
-from tests.operations.systems import healthy
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "walkthrough.md").read_text()
 pytestmark = pytest.mark.slow
@@ -33,29 +32,9 @@ def _story(language: str) -> str:
 
 @pytest.fixture
 def place(
-    database_url: str,
-    redis_url: str,
-    mongodb_uri: str,
-    mongodb_name: str,
-    s3_endpoint: str,
-    s3_bucket: str,
-    sandbox: SandboxServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    environment: Mapping[str, str], sandbox: SandboxServer, tmp_path: Path
 ) -> Iterator[Mapping[str, str]]:
     """A running system, the environment of who follows the page, and their clip."""
-    environment = healthy(
-        database_url=database_url,
-        redis_url=redis_url,
-        mongodb_uri=mongodb_uri,
-        mongodb_name=mongodb_name,
-        s3_endpoint=s3_endpoint,
-        s3_bucket=s3_bucket,
-        sandbox=sandbox,
-        home=tmp_path,
-    )
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
     bench = Workbench(Settings(), sandbox)
     bench.add_account(Platform.YOUTUBE)
     with Session(bench.engine) as session, session.begin():
