@@ -18,7 +18,7 @@ from minitik_dagster.accounts.api_keys import KeyOwner, owner_of
 from minitik_dagster.accounts.scopes import ADMIN_SCOPE, USER_SCOPES, expanded
 from minitik_dagster.accounts.sessions import SignedIn, signed_in
 from minitik_dagster.api.browser import COOKIE, SAFE_METHODS, cookie_name, is_own_origin
-from minitik_dagster.api.dependencies import EngineDep, SettingsDep, StateDep
+from minitik_dagster.api.dependencies import state_of
 from minitik_dagster.api.state import ApiState
 from minitik_dagster.errors import MinitikError, TooManyAttemptsError
 from minitik_dagster.settings import Settings
@@ -88,10 +88,9 @@ def _present(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     _documented: Annotated[str | None, Security(_COOKIE)],
-    engine: EngineDep,
-    settings: SettingsDep,
-    state: StateDep,
 ) -> Caller | None:
+    state = state_of(request)
+    settings = state.settings
     # Its own connection, given back at once: an endpoint that waits on S3 holds no connection.
     if credentials is not None:
         with state.reading.begin() as connection:
@@ -105,7 +104,7 @@ def _present(
     token = request.cookies.get(cookie_name(settings))
     if not token or request.headers.get("authorization"):
         return None
-    with Session(engine) as session, session.begin():
+    with Session(state.engine) as session, session.begin():
         person = signed_in(session, token)
     if person is None:
         raise CredentialsError("the session has ended; sign in again: /signin")
@@ -137,37 +136,46 @@ def require_own_origin(request: Request, settings: Settings) -> None:
         )
 
 
-async def caller(present: Annotated[Caller | None, Depends(_present)]) -> Caller:
-    """Return the caller; CredentialsError (401) without valid credentials."""
+Present = Annotated[Caller | None, Depends(_present)]
+
+
+def _known(present: Caller | None) -> Caller:
     if present is None:
         raise CredentialsError(_HOW)
     return present
 
 
+async def caller(present: Present) -> Caller:
+    """Return the caller; CredentialsError (401) without valid credentials."""
+    return _known(present)
+
+
 def require_scope(scope: str, *others: str) -> Callable[[Caller], Awaitable[Caller]]:
     """Return a dependency that gives the caller if it has the scope, or one of the others, else 403."""
 
-    async def check(present: Annotated[Caller, Depends(caller)]) -> Caller:
-        if not present.may(scope, *others):
+    async def check(present: Present) -> Caller:
+        known = _known(present)
+        if not known.may(scope, *others):
             raise ForbiddenError(
                 f"the API key lacks the scope {scope}; make one with: "
                 f"minitik keys create --scope {scope}"
             )
-        return present
+        return known
 
     return check
 
 
-async def require_admin(present: Annotated[Caller, Depends(caller)]) -> Caller:
+async def require_admin(present: Present) -> Caller:
     """Return the caller if it is an admin, else 403."""
-    if not present.is_admin:
+    known = _known(present)
+    if not known.is_admin:
         raise ForbiddenError(
             "this needs a verified e-mail address that stands in ADMIN_EMAILS, and of an API key "
             "the scope admin"
         )
-    return present
+    return known
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
-OptionalCallerDep = Annotated[Caller | None, Depends(_present)]
+OptionalCallerDep = Present
 AdminDep = Annotated[Caller, Depends(require_admin)]

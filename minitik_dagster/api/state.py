@@ -13,10 +13,14 @@ from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.resilience.request_rate import RequestRate
 from minitik_dagster.settings import Settings
 
-# At most 20 transactions of endpoints (dependencies.py), and who is calling. Kept once opened: what goes
+# At most 20 transactions of endpoints, and who is calling. Kept once opened: what goes
 # beyond a pool's size is closed after each use, and a new connection costs more than a request.
 _POOL_SIZE, _POOL_OVERFLOW = 30, 0
 _COMPLETIONS_AT_ONCE = 4
+# Requests that hold a transaction may wait for each other's rows, each in a thread. Were all threads (40)
+# to wait, the one they wait for would find none to make its answer in, and end at a time-out. Further
+# requests wait for their turn without a thread (AnyIO docs, "Working with threads").
+TRANSACTIONS_AT_ONCE = 20
 
 
 class ApiState:
@@ -29,7 +33,10 @@ class ApiState:
     def engine(self) -> Engine:
         """The pool of connections to PostgreSQL; ConfigurationError when DATABASE_URL is not set."""
         return make_engine(
-            self.settings.require_database_url(), pool_size=_POOL_SIZE, max_overflow=_POOL_OVERFLOW
+            self.settings.require_database_url(),
+            pool_size=_POOL_SIZE,
+            max_overflow=_POOL_OVERFLOW,
+            prepared=True,
         )
 
     @cached_property
@@ -62,6 +69,11 @@ class ApiState:
         """What analytics keeps for five minutes."""
         url = self.settings.redis_url
         return AnswerCache(url.get_secret_value() if url else None)
+
+    @cached_property
+    def turns(self) -> CapacityLimiter:
+        """Turns for endpoints that hold a session; first asked for on the event loop."""
+        return CapacityLimiter(TRANSACTIONS_AT_ONCE)
 
     @cached_property
     def slow_work(self) -> CapacityLimiter:

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL from a DATABASE_URL as operators have it.
 
 Understands Prisma's `schema`, `pgbouncer` and `connection_limit` parameters. Works behind a
-transaction-mode pooler: no server-side prepared statements, and what a session would set is set
+transaction-mode pooler: no server-side prepared statements there, and what a session would set is set
 with SET LOCAL in each transaction (SQLAlchemy documentation, "PostgreSQL", psycopg dialect;
 PgBouncer documentation, "Features").
 """
@@ -26,6 +26,10 @@ _SESSION_SETTINGS = {
 }
 # A connection given back no longer ago than this is used without asking whether it still stands.
 TRUSTED_IDLE_SECONDS = 1.0
+# A statement is prepared on a connection that has run it as often: a request's few statements are planned
+# once, not each time, which is half of what they cost the server (psycopg documentation, "Prepared
+# statements"). Whether a plan for all values is good enough stays PostgreSQL's judgement ("PREPARE", Notes).
+PREPARE_AFTER = 5
 _IDLE_SINCE = "minitik_idle_since"
 _POOLED = "minitik_pooled"
 _PRISMA_ONLY = ("schema", "pgbouncer", "connection_limit", "pool_timeout", "connect_timeout")
@@ -68,8 +72,9 @@ def libpq_url(text: str) -> str:
     return target.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _connect_args(target: DatabaseTarget) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"prepare_threshold": None}
+def _connect_args(target: DatabaseTarget, *, prepared: bool = False) -> dict[str, Any]:
+    prepare = PREPARE_AFTER if prepared and not target.pooled else None
+    arguments: dict[str, Any] = {"prepare_threshold": prepare}
     if not target.pooled:
         options = " ".join(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items())
         if target.schema:
@@ -112,14 +117,19 @@ def _ping_after_idling(engine: Engine) -> None:
             raise InvalidatePoolError from error
 
 
-def make_engine(database_url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
-    """Make a synchronous engine (API, CLI, assets). Nothing connects before its first use."""
+def make_engine(
+    database_url: str, *, pool_size: int = 5, max_overflow: int = 10, prepared: bool = False
+) -> Engine:
+    """Make a synchronous engine (API, CLI, assets). Nothing connects before its first use.
+
+    `prepared`: statements that come again and again are prepared, except behind a pooler.
+    """
     target = parse_database_url(database_url)
     engine = create_engine(
         target.url,
         pool_size=min(pool_size, target.connection_limit or pool_size),
         max_overflow=0 if target.connection_limit else max_overflow,
-        connect_args=_connect_args(target),
+        connect_args=_connect_args(target, prepared=prepared),
         # An error's text names the statement; its values may be a person's or sealed.
         hide_parameters=True,
     )

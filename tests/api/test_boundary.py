@@ -12,6 +12,7 @@ from sqlalchemy import text
 from minitik_dagster.api.app import create_app
 from minitik_dagster.api.boundary import MAX_BODY_BYTES, MAX_POST_BYTES
 from minitik_dagster.api.dependencies import SessionDep
+from minitik_dagster.api.routing import Router
 from minitik_dagster.local.ports import free_port
 from minitik_dagster.settings import Settings
 from tests.api.scene import Person, Scene
@@ -125,8 +126,9 @@ def test_a_database_that_does_not_answer_is_503_and_named(no_database: TestClien
 def test_a_commit_that_fails_is_never_told_as_a_success(settings: Settings, scene: Scene) -> None:
     """The transaction ends before the answer is sent: a 201 for a row that is not there cannot be."""
     app = create_app(settings)
+    router = Router()
 
-    @app.post("/late", status_code=201)
+    @router.post("/late", status_code=201)
     def late(session: SessionDep) -> dict[str, bool]:
         # A deferred constraint fails at COMMIT, after the endpoint has returned.
         session.execute(
@@ -135,6 +137,7 @@ def test_a_commit_that_fails_is_never_told_as_a_success(settings: Settings, scen
         session.execute(text("INSERT INTO late VALUES (1), (1)"))
         return {"done": True}
 
+    app.include_router(router)
     with _client(app) as client:
         answer = client.post("/late")
     assert answer.status_code == 500
@@ -145,12 +148,35 @@ def test_what_an_endpoint_wrote_before_it_failed_is_rolled_back(
     settings: Settings, scene: Scene, person: Person
 ) -> None:
     app = create_app(settings)
+    router = Router()
 
-    @app.post("/half")
+    @router.post("/half")
     def half(session: SessionDep) -> None:
         session.execute(text("DELETE FROM api_keys"))
         raise RuntimeError
 
+    app.include_router(router)
     with _client(app) as client:
         assert client.post("/half").status_code == 500
+    assert scene.rows("SELECT count(*) AS keys FROM api_keys") == [{"keys": 1}]
+
+
+def test_a_session_that_nobody_would_end_is_not_handed_out(
+    settings: Settings, scene: Scene, person: Person
+) -> None:
+    """On a router of FastAPI's own, or in a coroutine, what is written would be lost in silence."""
+    app = create_app(settings)
+    router = Router()
+
+    @app.post("/lost")
+    def lost(session: SessionDep) -> None:
+        session.execute(text("DELETE FROM api_keys"))
+
+    @router.post("/waits")
+    async def waits(session: SessionDep) -> None:
+        session.execute(text("DELETE FROM api_keys"))
+
+    app.include_router(router)
+    with _client(app) as client:
+        assert [client.post(path).status_code for path in ("/lost", "/waits")] == [500, 500]
     assert scene.rows("SELECT count(*) AS keys FROM api_keys") == [{"keys": 1}]

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from minitik_dagster.db import migrate
-from minitik_dagster.db.engine import libpq_url, make_engine, parse_database_url
+from minitik_dagster.db.engine import PREPARE_AFTER, libpq_url, make_engine, parse_database_url
 from minitik_dagster.db.models import User
 from minitik_dagster.db.types import SubscriptionTier, from_db, to_db
 
@@ -93,3 +93,26 @@ def test_a_naive_datetime_is_refused() -> None:
     """It has no instant."""
     with pytest.raises(ValueError, match="naive"):
         to_db(datetime(2026, 1, 1))  # noqa: DTZ001 - the point of the test
+
+
+@pytest.mark.parametrize(("extra", "kept"), [("", 1), ("?pgbouncer=true", 0)])
+def test_what_comes_again_is_prepared_except_behind_a_pooler(
+    empty_database_url: str, extra: str, kept: int
+) -> None:
+    """A pooler hands each transaction another connection; a table that grows under a plan does no harm."""
+    engine = make_engine(empty_database_url + extra, prepared=True)
+    question = text("SELECT id, name FROM things WHERE id = :id")
+    plans = text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%FROM things%'")
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("CREATE TABLE things (id int, name text)"))
+            connection.execute(text("INSERT INTO things VALUES (1, 'one')"))
+            connection.commit()
+            for _ in range(PREPARE_AFTER + 1):
+                assert connection.execute(question, {"id": 1}).one() == (1, "one")
+            assert connection.execute(plans).scalar_one() == kept
+            connection.execute(text("ALTER TABLE things ADD COLUMN more text"))
+            connection.commit()
+            assert connection.execute(question, {"id": 1}).one() == (1, "one")
+    finally:
+        engine.dispose()
