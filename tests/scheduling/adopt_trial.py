@@ -21,7 +21,7 @@ from tests.scheduling.bull import OldBull
 from tests.scheduling.gate import Gate
 from tests.scheduling.old_deployment import OldDeployment, everything
 
-SECONDS = 60
+SECONDS = 120
 _PUBLICATIONS = """
 SELECT p."scheduledJobId" AS job, p."contentId" AS content, p."accountId" AS account, p.stage,
     p.status::text AS status, p."dueAt" AS due, p."prepareAt" AS prepare, p."holdReason" AS reason,

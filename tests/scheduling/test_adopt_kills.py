@@ -23,7 +23,7 @@ from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.resilience.old_queue import is_running
 from tests.accounts.scene import wait_for
 from tests.mongo_guard import Guard
-from tests.scheduling.adopt_trial import KillPoint, Outcome, Trial
+from tests.scheduling.adopt_trial import SECONDS, KillPoint, Outcome, Trial
 from tests.scheduling.old_deployment import EACH, KINDS, OldDeployment
 from tests.scheduling.old_workers import OldWorkers
 
@@ -105,9 +105,9 @@ def undisturbed(deployment: OldDeployment, environment: Mapping[str, str]) -> tu
     trial = Trial(deployment, database, environment)
     with trial.gate(KillPoint("none", "postgres", ())) as gate:
         process = trial.start({"postgres": gate})
-        assert gate.touched.wait(60)
+        assert gate.touched.wait(SECONDS)
         began = time.monotonic()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=SECONDS)
         took = time.monotonic() - began
     assert (process.returncode, err) == (0, ""), err
     assert out.endswith("adopted\n")
@@ -150,6 +150,16 @@ def test_killed_at_a_random_instant_and_again_it_goes_on(
     trial.assert_old_workers_find_nothing_of_ours()
 
 
+def test_two_at_once_do_it_once(trial: Trial, undisturbed: tuple[Outcome, float]) -> None:
+    """Impatience after a kill: the one that comes second finds nothing left to do."""
+    processes = [trial.start(), trial.start()]
+    for process in processes:
+        out, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, out + err
+    trial.assert_taken_over(undisturbed[0])
+    trial.assert_old_workers_find_nothing_of_ours()
+
+
 @pytest.mark.parametrize("point", [None, *POINTS[:2]], ids=str)
 def test_no_row_is_taken_over_while_a_worker_has_a_job_in_hand(
     point: KillPoint | None, trial: Trial
@@ -174,7 +184,7 @@ def test_a_job_that_a_worker_takes_among_the_removals_stops_the_take_over(trial:
     point = KillPoint("among the removals", "redis", ("EVAL",) * (MANY // 2))
     with trial.gate(point) as gate:
         process = trial.start({"redis": gate})
-        assert gate.reached.wait(60)
+        assert gate.reached.wait(SECONDS)
         numbers = {number: job for job, number in trial.queued().items()}
         [*_, held] = (
             number
@@ -186,7 +196,7 @@ def test_a_job_that_a_worker_takes_among_the_removals_stops_the_take_over(trial:
         trial.bull.client.set(f"bull:publish:{held}:lock", "a token")
         trial.bull.client.hincrby(f"bull:publish:{held}", "ats", 1)
         gate.open()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=SECONDS)
     assert (process.returncode, f"has taken job {held}" in said) == (1, True), said
     assert trial.stages() == {}
     trial.assert_nothing_is_lost_or_doubled()
@@ -214,14 +224,14 @@ def test_beside_old_workers_at_work_no_job_ends_with_both(
     with OldWorkers(trial.bull.url, trial.engine, of_today=of_today) as workers:
         with trial.gate(point) as gate:
             process = trial.start({"redis": gate})
-            assert gate.reached.wait(60)
+            assert gate.reached.wait(SECONDS)
             wait_for(lambda: len(workers.posted) > 20, "the old workers' posts")
             gate.open()
             if killed:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=random.random())
                 process.kill()
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=SECONDS)
         codes = [process.returncode]
         while codes[-1] != 0:
             assert codes[-1] < 0 or "hands" in out + err or "has taken" in out + err, out + err
