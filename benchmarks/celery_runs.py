@@ -2,7 +2,7 @@
 
     python benchmarks/celery_runs.py [--runs 30] [--processes 1,2] [--json]
 
-Runs of the job forget_platform_events, which has next to nothing to do, launched by the launcher of
+Runs of the job tidy_uploads, which finds nothing to do, launched by the launcher of
 deploy/celery/dagster.yaml onto one worker. PostgreSQL (durable), Redis and the worker share the machine.
 """
 
@@ -20,7 +20,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob, Reconstruc
 from dagster._core.launcher import LaunchRunContext
 from servers import Ground, ground, machine
 
-_JOB = "forget_platform_events"
+_JOB = "tidy_uploads"
 _DONE = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 
 

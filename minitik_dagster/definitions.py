@@ -21,8 +21,6 @@ from minitik_dagster.jobs.tidy_uploads import tidy_uploads, tidy_uploads_every_1
 from minitik_dagster.jobs.upkeep import (
     check_publications,
     check_publications_every_15_minutes,
-    forget_platform_events,
-    forget_platform_events_daily,
     reconcile_publications,
     reconcile_yesterday_and_today,
 )
@@ -61,7 +59,6 @@ defs = Definitions(
         check_publications,
         refresh_tokens,
         probe_accounts,
-        forget_platform_events,
         maintain,
         forecast_publications,
         measure_lateness,
@@ -73,7 +70,6 @@ defs = Definitions(
         reconcile_yesterday_and_today,
         refresh_tokens_every_5_minutes,
         probe_accounts_every_hour,
-        forget_platform_events_daily,
         maintain_daily,
         forecast_daily,
         measure_lateness_daily,

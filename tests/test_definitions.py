@@ -63,7 +63,6 @@ EXPECTED: dict[str, Any] = {
         "check_publications",
         "finish_exports",
         "forecast_publications",
-        "forget_platform_events",
         "maintain",
         "measure_lateness",
         "probe_accounts",
@@ -80,7 +79,6 @@ EXPECTED: dict[str, Any] = {
     "schedules": {
         "check_publications_every_15_minutes": "*/15 * * * *",
         "probe_accounts_every_hour": "40 * * * *",
-        "forget_platform_events_daily": "50 3 * * *",
         "forecast_daily": "10 5 * * *",
         "maintain_daily": "40 3 * * *",
         "measure_lateness_daily": "25 0 * * *",

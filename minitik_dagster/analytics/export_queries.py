@@ -30,6 +30,13 @@ WHERE (status = 'pending' AND "createdAt" < {NOW} - interval '1 minute')
 ORDER BY "createdAt", id LIMIT :limit
 """
 
+# Its file is about to be removed, or is gone already.
+EXPIRE = f"""
+UPDATE analytics_exports SET status = 'expired', "s3Key" = NULL, error = :error
+WHERE status = 'ready' AND "finishedAt" < {NOW} - CAST(:kept AS interval)
+RETURNING id
+"""
+
 GIVE_UP = f"""
 UPDATE analytics_exports
 SET status = 'failed', error = :error, "finishedAt" = {NOW}

@@ -16,13 +16,14 @@ def join_running_stack() -> None:
     try:
         from minitik_dagster.local.data_folder import DataFolder
         from minitik_dagster.local.endpoints import environment_beside
+        from minitik_dagster.local.secrets_file import without_mixed_push_keys
     except ImportError:  # the extra `local` is not installed: then no local stack runs either
         return
     found = environment_beside(DataFolder(home))
     configured = os.environ.get("DATABASE_URL")
     if configured and configured != found.get("DATABASE_URL"):
         return
-    for name, value in found.items():
+    for name, value in without_mixed_push_keys(found, os.environ).items():
         if not os.environ.get(name):  # an empty variable counts as unset, as in the settings
             os.environ[name] = value
     os.environ.setdefault("MINITIK_HOME", str(home))

@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
 
 
 def maintain(as_json: AsJson = False) -> None:
-    """Delete expired rows and the media of deleted contents; Dagster's job clears its storage too."""
+    """Delete expired rows, media of deleted contents, old exports; Dagster's job clears its storage too."""
     from minitik_dagster.media.object_store import ObjectStore
     from minitik_dagster.operations.upkeep import Cleared, clear_media, clear_rows
     from minitik_dagster.settings import load_settings
@@ -25,7 +25,11 @@ def maintain(as_json: AsJson = False) -> None:
     if as_json:
         as_object({**vars(cleared), "rows": dict(cleared.rows)})
         return
-    rows = [*cleared.rows.items(), ("media of deleted contents", cleared.media)]
+    rows = [
+        *cleared.rows.items(),
+        ("media of deleted contents", cleared.media),
+        ("files of expired exports", cleared.exports),
+    ]
     listing([{"what": name, "removed": count} for name, count in rows], as_json=False)
     for note in cleared.notes:
         say(note)

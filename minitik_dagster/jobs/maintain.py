@@ -16,7 +16,9 @@ from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.settings import load_settings
 
 
-@op(description="Removes expired rows, media of deleted contents, old runs and ticks; says what.")
+@op(
+    description="Removes expired rows, media of deleted contents, old exports, runs and ticks; says what."
+)
 def clear_what_has_ended(context: OpExecutionContext, settings: SettingsResource) -> None:
     """Clear once; what was removed is the output's metadata."""
     # Lazy: definitions load fast.

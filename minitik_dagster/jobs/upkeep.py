@@ -1,4 +1,4 @@
-"""Jobs and schedules of upkeep: reconciling days, asking the checks, forgetting platforms' events."""
+"""Jobs and schedules of upkeep: reconciling days, asking the checks."""
 
 from collections.abc import Iterator
 from datetime import UTC, timedelta
@@ -6,20 +6,16 @@ from datetime import UTC, timedelta
 from dagster import (
     AssetSelection,
     DefaultScheduleStatus,
-    OpExecutionContext,
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
     define_asset_job,
     in_process_executor,
-    job,
-    op,
     schedule,
 )
 
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
-from minitik_dagster.resources.database import DatabaseResource
 
 reconcile_publications = define_asset_job(
     "reconcile_publications",
@@ -60,36 +56,3 @@ def reconcile_yesterday_and_today(context: ScheduleEvaluationContext) -> Iterato
     for day in (now - timedelta(days=1), now):
         key = f"{day:%Y-%m-%d}"
         yield RunRequest(run_key=f"{key}@{now:%Y-%m-%dT%H}", partition_key=key)
-
-
-@op(description="Deletes platforms' events that were received more than 7 days ago.")
-def forget_old_events(context: OpExecutionContext, database: DatabaseResource) -> None:
-    """Delete them; how many is the output's metadata."""
-    # Lazy: definitions load fast.
-    from sqlalchemy.orm import Session
-
-    from minitik_dagster.publishing.inbound_events import forget_old
-
-    with database.connect() as connection, Session(connection) as session, session.begin():
-        count = forget_old(session)
-    context.add_output_metadata({"events": count})
-
-
-@job(
-    description="Deletes platforms' events of more than 7 days ago, when none can be repeated any more.",
-    executor_def=in_process_executor,
-    tags={"minitik/kind": "upkeep"},
-)
-def forget_platform_events() -> None:
-    """Run one purge."""
-    forget_old_events()
-
-
-forget_platform_events_daily = ScheduleDefinition(
-    name="forget_platform_events_daily",
-    job=forget_platform_events,
-    cron_schedule="50 3 * * *",
-    execution_timezone="UTC",
-    default_status=DefaultScheduleStatus.RUNNING,
-    description="They hold the platforms' ids of people, and are of no use after a week.",
-)

@@ -10,7 +10,7 @@ import minitik_dagster
 from minitik_dagster.local.endpoints import LOCAL_S3_CREDENTIALS
 from minitik_dagster.local.ports import LOOPBACK
 from minitik_dagster.local.sandbox.urls import APP_CREDENTIALS, PREFIXES, platform_environment
-from minitik_dagster.local.secrets_file import DATABASE_PASSWORD
+from minitik_dagster.local.secrets_file import DATABASE_PASSWORD, without_mixed_push_keys
 
 _LOOPBACK_HOSTS = {LOOPBACK, "localhost", "::1"}
 
@@ -66,7 +66,8 @@ def child_environment(
     `servers` are the variables of the servers that were started (they were unset before).
     """
     given = {name: value for name, value in environ.items() if value}
-    ours = {name: value for name, value in secrets.items() if name != DATABASE_PASSWORD}
+    ours = without_mixed_push_keys(secrets, given)
+    ours.pop(DATABASE_PASSWORD, None)
     ours["NEXTAUTH_URL"] = api_url
     if embedded_s3:
         ours |= LOCAL_S3_CREDENTIALS | {"AWS_EC2_METADATA_DISABLED": "true"}

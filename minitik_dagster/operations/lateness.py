@@ -28,13 +28,14 @@ _DAY: Final = """
 _LATE: Final = 'extract(epoch FROM p."committedAt" - p."dueAt") * 1000'
 # Prepared from the moment it was made: there was no time ahead of it.
 _AT_ONCE: Final = 'p."prepareAt" <= p."createdAt"'
+_MISSED: Final = f"""p."committedAt" IS NULL AND p."dueAt" < {NOW} - CAST(:objective AS interval)
+    AND p.stage IN ('scheduled','preparing','prepared','parked','failed')"""
 _MEASURE: Final = text(
     f"""
     WITH day AS (
         SELECT p.platform, CAST({_LATE} AS double precision) AS late,
             COALESCE({_AT_ONCE}, false) AS at_once,
-            p."committedAt" IS NULL AND p."dueAt" < {NOW} - CAST(:objective AS interval)
-                AND p.stage IN ('scheduled','preparing','prepared','parked','failed') AS missed
+            {_MISSED} AS missed
         {_DAY} AND p.stage IS NOT NULL
     ), measured AS (
         SELECT platform,
@@ -76,6 +77,39 @@ _WORST_OF: Final = text(
     ORDER BY late_ms DESC LIMIT :limit
     """
 )
+# At each scrape, so by indexes alone: nothing is sent before its instant, and what failed for good has its dead
+# letter of these days. The days have names, not dates: a monitor would keep a series of each date.
+_COLUMNS: Final = f"""
+    SELECT lower(CAST(p.platform AS text)) AS platform, {_MISSED} AS missed, p."dueAt",
+        p."committedAt", p."acceptedAt", p."verifiedAt",
+        CASE WHEN p."dueAt" < CAST({NOW} AS date) THEN 'yesterday' ELSE 'today' END AS day
+    FROM publications p WHERE p."dueAt" >= CAST({NOW} AS date) - interval '1 day'
+        AND p."dueAt" < CAST({NOW} AS date) + interval '1 day' AND NOT COALESCE({_AT_ONCE}, false)
+"""  # noqa: S608 - constants
+_TWO_DAYS: Final = text(
+    f"""
+    WITH day AS (
+        {_COLUMNS} AND p."committedAt" >= CAST({NOW} AS date) - interval '1 day'
+            AND p.stage IS NOT NULL
+        UNION ALL
+        {_COLUMNS} AND p."committedAt" IS NULL
+            AND p.stage IN ('scheduled','preparing','prepared','parked')
+        UNION ALL
+        {_COLUMNS} AND p."committedAt" IS NULL AND p.stage = 'failed' AND p.id IN (
+            SELECT "publicationId" FROM dead_letters
+            WHERE "createdAt" >= CAST({NOW} AS date) - interval '2 days')
+    )
+    SELECT day, platform, step, count(late) AS posts,
+        percentile_disc(0.5) WITHIN GROUP (ORDER BY late) AS p50,
+        percentile_disc(0.99) WITHIN GROUP (ORDER BY late) AS p99, max(late) AS longest,
+        count(*) FILTER (WHERE late <= extract(epoch FROM CAST(:objective AS interval))) AS within,
+        count(*) FILTER (WHERE missed) AS missed
+    FROM day CROSS JOIN LATERAL (VALUES ('committed', "committedAt"), ('accepted', "acceptedAt"),
+        ('verified', "verifiedAt")) AS one (step, at)
+    CROSS JOIN LATERAL (SELECT CAST(extract(epoch FROM at - "dueAt") AS double precision) AS late) AS l
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """  # noqa: S608 - constants
+)
 _TODAY: Final = text(f"SELECT CAST({NOW} AS date)")
 
 
@@ -107,6 +141,31 @@ class Day:
 
 
 @dataclass(frozen=True)
+class StepOfDay:
+    """One step of a platform's posts of a day, `yesterday` or `today` (UTC), measured just now.
+
+    `p50`, `p99` and `longest` are seconds after the due instant, None of nothing that came so far; `within`
+    and `missed` as in `Day`, to be read of the step `committed`.
+    """
+
+    day: str
+    platform: str
+    step: str
+    posts: int
+    p50: float | None
+    p99: float | None
+    longest: float | None
+    within: int
+    missed: int
+
+    @property
+    def share(self) -> float | None:
+        """The share of posts within the objective, missed ones included; None where there were none."""
+        wanted = self.posts + self.missed
+        return self.within / wanted if wanted else None
+
+
+@dataclass(frozen=True)
 class Late:
     """A post beyond the objective; `late_ms` in milliseconds."""
 
@@ -127,6 +186,12 @@ def read(connection: Connection, since: date) -> list[Day]:
     """Return what is kept, the newest day first."""
     rows = connection.execute(_READ, {"since": since}).mappings()
     return [Day(**row) for row in rows]
+
+
+def two_days(connection: Connection) -> list[StepOfDay]:
+    """Return the last complete day and today as they stand now, of posts that could be prepared."""
+    rows = connection.execute(_TWO_DAYS, {"objective": OBJECTIVE}).mappings()
+    return [StepOfDay(**row) for row in rows]
 
 
 def worst(connection: Connection, day: date) -> list[Late]:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from minitik_dagster.errors import DependencyDownError
 from minitik_dagster.operations.figures import Figures
+from minitik_dagster.operations.lateness import StepOfDay
 from minitik_dagster.resilience.breaker import BreakerState, read_states
 from minitik_dagster.resilience.limits_table import budgets
 from minitik_dagster.resilience.limits_use import LimitUse, read_use
@@ -61,10 +62,21 @@ class _Snapshot(Collector):
         return self._families
 
 
-def render(metrics: QueueMetrics, figures: Figures, redis: RedisFigures | None) -> bytes:
+def render(
+    metrics: QueueMetrics,
+    figures: Figures,
+    days: Sequence[StepOfDay],
+    redis: RedisFigures | None,
+) -> bytes:
     """Return one scrape's text."""
     registry = CollectorRegistry()
-    families = [*_queues(metrics), *_posts(figures), *_others(figures), *_redis(redis)]
+    families = [
+        *_queues(metrics),
+        *_posts(figures),
+        *_days(days),
+        *_others(figures),
+        *_redis(redis),
+    ]
     registry.register(_Snapshot(families))
     return generate_latest(registry)
 
@@ -140,6 +152,38 @@ def _posts(figures: Figures) -> Iterable[Metric]:
         (((row["platform"], row["stage"]), row["posts"]) for row in figures.stages),
     )
     yield _gauge("unknown", "Commits whose outcome nobody knows yet.", (), [((), figures.unknown)])
+
+
+def _days(days: Sequence[StepOfDay]) -> Iterable[Metric]:
+    commits = [one for one in days if one.step == "committed"]
+    yield _gauge(
+        "day_lateness_seconds",
+        "Seconds after the due instant of the posts of a UTC day, by platform and step.",
+        ("day", "platform", "step", "quantile"),
+        (
+            ((one.day, one.platform, one.step, quantile), getattr(one, name))
+            for one in days
+            for quantile, name in _QUANTILES
+        ),
+    )
+    yield _gauge(
+        "day_posts",
+        "Posts of a UTC day that reached a step; what was published at once is not among them.",
+        ("day", "platform", "step"),
+        (((one.day, one.platform, one.step), one.posts) for one in days),
+    )
+    yield _gauge(
+        "day_missed_posts",
+        "Posts of a UTC day that were due and wanted, and were not sent.",
+        ("day", "platform"),
+        (((one.day, one.platform), one.missed) for one in commits),
+    )
+    yield _gauge(
+        "day_within_objective_ratio",
+        "The share of a UTC day's posts sent within the objective, missed ones included.",
+        ("day", "platform"),
+        (((one.day, one.platform), one.share) for one in commits),
+    )
 
 
 def _others(figures: Figures) -> Iterable[Metric]:

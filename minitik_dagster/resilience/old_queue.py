@@ -112,7 +112,8 @@ def read_old_queue(redis_url: str, job_ids: Collection[str]) -> OldQueue:
     Raises DependencyDownError when it does not answer.
     """
     with operator_client(redis_url) as client:
-        pipeline = client.pipeline(transaction=False)
+        # At one instant: a job that a worker moves between two lists must not be missed in both.
+        pipeline = client.pipeline(transaction=True)
         pipeline.exists(f"{QUEUE}:meta")
         pipeline.hexists(f"{QUEUE}:meta", "paused")
         for name in _LISTS:

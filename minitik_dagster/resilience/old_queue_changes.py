@@ -6,7 +6,7 @@ removed; a removal takes the id out of the set or list it stands in, deletes its
 deduplication id and tells `removed` in the stream `bull:publish:events`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -86,9 +86,16 @@ def pause_old_queue(redis_url: str) -> bool:
 
 def remove_old_job(redis_url: str, job_id: str) -> Removal:
     """Take one job out of the queue with all that belongs to it; a job that is gone is no error."""
+    ((_, how),) = remove_old_jobs(redis_url, [job_id])
+    return how
+
+
+def remove_old_jobs(redis_url: str, job_ids: Iterable[str]) -> Iterator[tuple[str, Removal]]:
+    """Take jobs out of the queue, one at each turn; DependencyDownError when Redis does not answer."""
     with operator_client(redis_url) as client:
-        answer = client.eval(_REMOVE, 0, f"{QUEUE}:", job_id)
-    return Removal(int(str(answer)))
+        for job_id in job_ids:
+            answer = client.eval(_REMOVE, 0, f"{QUEUE}:", job_id)
+            yield job_id, Removal(int(str(answer)))
 
 
 def count_old_keys(redis_url: str) -> Mapping[str, int]:

@@ -13,8 +13,8 @@ person can tell. Rows of the old system have no stage and are never claimed befo
     QUEUED that no open job asks for        paused
 
 The steps: the old queue is paused; what it says of each open job is noted here; each is removed there
-(`old_jobs`); then the publications are made, in one transaction. After a crash between any two of them
-the same command goes on: a job that has left the old queue is known by its note.
+(`old_jobs`); then the publications are made, in one transaction, of what has not come since. After a crash
+between any two of them the same command goes on: a job that has left the old queue is known by its note.
 """
 
 from collections import Counter
@@ -36,7 +36,14 @@ from minitik_dagster.resilience.old_queue import OldQueue
 from minitik_dagster.resilience.old_queue_changes import pause_old_queue
 from minitik_dagster.scheduling import adopt_queries as queries
 from minitik_dagster.scheduling.adopt_plan import Move, Plan, make_plan
-from minitik_dagster.scheduling.adopt_queue import Ties, begun_jobs, note, remove, tie
+from minitik_dagster.scheduling.adopt_queue import (
+    Ties,
+    begun_jobs,
+    look_for_latecomers,
+    note,
+    remove,
+    tie,
+)
 from minitik_dagster.scheduling.choices import default_privacy
 from minitik_dagster.scheduling.lead import prepare_at
 from minitik_dagster.scheduling.rollup import ROLL_UP
@@ -129,8 +136,9 @@ def adopt(
     left, problems, removed = remove(engine, redis_url, ties, watch)
     with Session(engine) as session, session.begin():
         session.execute(text(queries.LOCK))
-        plan = make_plan(session, tiktok_privacy, begun=begun_jobs(session), left=left)
-        plan.problems.extend(problems)
+        only, late = look_for_latecomers(session, redis_url, ties, left)
+        plan = make_plan(session, tiktok_privacy, begun=begun_jobs(session), only=only - left)
+        plan.problems.extend((*problems, *late))
         _apply_all(session, plan, tiktok_privacy)
         watch("moved")
         report = _report(session, plan, before.queue, ties, applied=True, removed=removed)

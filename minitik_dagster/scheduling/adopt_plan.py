@@ -61,15 +61,15 @@ def make_plan(
     tiktok_privacy: str | None,
     *,
     begun: Collection[str] = (),
-    left: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> Plan:
     """Read what there is to take over and decide what becomes of it; changes nothing.
 
-    `begun` are the jobs that a worker of the old system has begun, whatever their rows say; `left` those
-    that stay as they are.
+    `begun` are the jobs that a worker of the old system has begun, whatever their rows say; `only` those
+    that may be taken over, None for every open one.
     """
     plan = Plan()
-    jobs = [job for job in _open_jobs(session) if job.id not in left]
+    jobs = [job for job in _open_jobs(session) if only is None or job.id in only]
     plan.jobs = len(jobs)
     rows = _old_rows(session, {job.content_id for job in jobs})
     for job in jobs:

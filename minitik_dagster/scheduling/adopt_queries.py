@@ -50,10 +50,20 @@ INSERT INTO old_jobs ("bullJobId", "jobId", state, attempts, "notedAt")
 VALUES (:bull_job_id, :job_id, :state, :attempts, {_NOW})
 ON CONFLICT ("bullJobId") DO UPDATE SET "jobId" = EXCLUDED."jobId", state = EXCLUDED.state,
     attempts = EXCLUDED.attempts, "notedAt" = EXCLUDED."notedAt", "removedAt" = NULL
+WHERE (old_jobs."jobId", old_jobs.state, old_jobs.attempts)
+    IS DISTINCT FROM (EXCLUDED."jobId", EXCLUDED.state, EXCLUDED.attempts)
+    OR old_jobs."removedAt" IS NOT NULL
 """
 
 REMOVED = f"""
 UPDATE old_jobs SET "removedAt" = {_NOW} WHERE "bullJobId" = :bull_job_id AND "removedAt" IS NULL
+"""
+
+# Killed between a removal and its record: the job is gone, and the note does not say so.
+UNRECORDED = """
+SELECT o."bullJobId" AS bull_job_id, o."jobId" AS job_id
+FROM old_jobs o JOIN scheduled_jobs j ON j.id = o."jobId"
+WHERE o."removedAt" IS NULL AND j.status IN ('PENDING', 'ACTIVE') ORDER BY o."bullJobId"
 """
 
 NOTED = """

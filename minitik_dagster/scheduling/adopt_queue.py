@@ -1,6 +1,6 @@
 """Open jobs and the old queue's jobs of them: tied together, noted, and removed there one by one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from minitik_dagster.errors import StateConflictError
 from minitik_dagster.resilience.old_queue import OldJob, OldQueue, OldState, read_old_queue
-from minitik_dagster.resilience.old_queue_changes import Removal, remove_old_job
+from minitik_dagster.resilience.old_queue_changes import Removal, remove_old_jobs
 from minitik_dagster.scheduling import adopt_queries as queries
 
 _UNTOUCHED: Final = frozenset({OldState.WAITING, OldState.DELAYED, OldState.ADRIFT})
@@ -25,13 +25,15 @@ class Ties:
     """Which job of the old queue is whose.
 
     `jobs` says, by the old queue's id, which open job of the database it is; `named` are the old ids that
-    open jobs not taken over yet name; `resumed` the jobs already taken over that a worker began since.
+    open jobs not taken over yet name; `resumed` the jobs already taken over that a worker began since;
+    `open` every open job of the database that is not taken over yet.
     """
 
     queue: OldQueue
     jobs: Mapping[str, str] = field(default_factory=dict)
     named: tuple[str, ...] = ()
     resumed: tuple[str, ...] = ()
+    open: frozenset[str] = frozenset()
 
     @property
     def begun(self) -> set[str]:
@@ -102,7 +104,8 @@ def tie(session: Session, redis_url: str) -> Ties:
     named = tuple(
         bull_id for bull_id, row in by_bull_id.items() if not row["ours"] and bull_id not in noted
     )
-    return Ties(queue, jobs, named, tuple(resumed))
+    waiting = frozenset(row["id"] for row in rows if not row["ours"])
+    return Ties(queue, jobs, named, tuple(resumed), waiting)
 
 
 def _named_in(old: OldJob, rows: Mapping[str, RowMapping]) -> RowMapping | None:
@@ -145,8 +148,9 @@ def remove(
     left: set[str] = set()
     problems = [line for line in ties.problems if ties.resumed]
     removed = 0
-    for bull_id, job_id in ties.jobs.items():
-        how = remove_old_job(redis_url, bull_id)
+    leaving = _unrecorded(engine, ties) | dict(ties.jobs)
+    for bull_id, how in remove_old_jobs(redis_url, leaving):
+        job_id = leaving[bull_id]
         if how is Removal.LOCKED:
             raise StateConflictError(
                 f"a worker of the old system has taken job {bull_id}; stop the workers, and run this "
@@ -164,3 +168,34 @@ def remove(
         with engine.begin() as connection:
             connection.execute(text(queries.REMOVED), {"bull_job_id": bull_id})
     return left, problems, removed
+
+
+def _unrecorded(engine: Engine, ties: Ties) -> dict[str, str]:
+    with engine.connect() as connection:
+        rows = connection.execute(text(queries.UNRECORDED)).mappings()
+        return {
+            row["bull_job_id"]: row["job_id"]
+            for row in rows
+            if row["bull_job_id"] not in ties.resumed
+        }
+
+
+def look_for_latecomers(
+    session: Session, redis_url: str, ties: Ties, left: Collection[str]
+) -> tuple[frozenset[str], list[str]]:
+    """Look once more, right before the publications are made: the old API may not have been stopped.
+
+    Return the open jobs that may be taken over, and what a person has to know. A job that came to the
+    database or to the old queue meanwhile is not among them: an old worker could have it.
+    """
+    again = tie(session, redis_url)
+    back = {bull_id for bull_id, job_id in again.jobs.items() if job_id not in left}
+    may_be = ties.open - {again.jobs[bull_id] for bull_id in back}
+    late = len(back) + len(again.open - ties.open - {*again.jobs.values()})
+    if not late:
+        return may_be, []
+    told = (
+        f"{late} jobs came from the old system meanwhile and are not taken over: stop its API, "
+        "then run this again"
+    )
+    return may_be, [told]

@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 import redis
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 from minitik_dagster.local import probes
 from minitik_dagster.local.data_folder import DataFolder
@@ -60,6 +63,17 @@ class Scaled:
                     return name
         return ""
 
+    def newest_run(self) -> str:
+        """The run of the dispatcher that began last."""
+        sql = 'SELECT "runId" FROM dispatchers ORDER BY "startedAt" DESC LIMIT 1'
+        return str(self.day.rows(sql)[0][0])
+
+
+def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
 
 def _is_ready(log: Path) -> bool:
     return "ready." in log.read_text()
@@ -84,6 +98,8 @@ def scaled() -> Iterator[Scaled]:
             code_server = day.part(CODE_SERVER)
             assert code_server is not None
             environment = code_server.environ()
+            for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL", "REDIS_URL"):
+                patch.setenv(name, environment[name])
             shutil.copyfile(DAGSTER_YAML, data / "dagster" / "dagster.yaml")
             day.end_dispatchers()
             day.kill(DAEMON)
@@ -124,11 +140,12 @@ def test_a_run_goes_to_a_worker_and_its_posts_go_out_once(scaled: Scaled) -> Non
     assert scaled.dispatchers()
 
 
-def test_a_worker_killed_in_mid_flight_costs_no_post_and_makes_no_second_one(
+def test_a_worker_killed_in_mid_flight_costs_no_post_and_leaves_its_run_started(
     scaled: Scaled,
 ) -> None:
-    """What it carried is taken over by its leases, in a run on the other worker."""
+    """Its posts go out once, by a run on the other worker; its own run is ended by its longest time."""
     [name] = scaled.dispatchers().values()
+    killed = scaled.newest_run()
     video, ids = scaled.day.post(15)
     wait_for_stage(scaled.day, ids, "prepared")
     family = psutil.Process(scaled.workers[name].pid).children(recursive=True)
@@ -138,6 +155,46 @@ def test_a_worker_killed_in_mid_flight_costs_no_post_and_makes_no_second_one(
     assert_public_once(scaled.day, video)
     [other] = scaled.dispatchers().values()
     assert {name, other} == {"first", "second"}
+    with DagsterInstance.get() as instance:
+        # All that Celery knows of it is the last word of the worker that died.
+        run = instance.get_run_by_id(killed)
+        assert run is not None
+        health = instance.run_launcher.check_run_worker_health(run)
+        assert (run.status, health.status) == (DagsterRunStatus.STARTED, WorkerStatus.RUNNING)
+        # What ends it is `max_runtime_seconds`; shortened for this one run.
+        assert instance.run_monitoring_max_runtime_seconds == 1_200
+        assert instance.run_monitoring_poll_interval_seconds == 30
+        instance.add_run_tags(killed, {MAX_RUNTIME_SECONDS_TAG: "1"})
+        wait_until(
+            lambda: status_of(instance, killed) is DagsterRunStatus.FAILURE, "its end", seconds=90
+        )
+        living = scaled.newest_run()
+        assert living != killed
+        assert status_of(instance, living) is DagsterRunStatus.STARTED
+    assert_public_once(scaled.day, video)
+    scaled.workers[name].stop()
+    scaled.workers[name].start()
+    scaled.workers[name].wait_until(
+        partial(_is_ready, scaled.workers[name].log), timeout_seconds=60
+    )
+
+
+def test_a_workers_process_killed_alone_is_told_by_the_worker(scaled: Scaled) -> None:
+    """As the kernel does when memory ends: the run fails at the monitor's next look, the posts go out."""
+    [(pid, name)] = scaled.dispatchers().items()
+    killed = scaled.newest_run()
+    video, ids = scaled.day.post(15)
+    wait_for_stage(scaled.day, ids, "prepared")
+    psutil.Process(pid).kill()
+    wait_for_stage(scaled.day, ids, "live")
+    assert_public_once(scaled.day, video)
+    with DagsterInstance.get() as instance:
+        wait_until(
+            lambda: status_of(instance, killed) is DagsterRunStatus.FAILURE, "its end", seconds=90
+        )
+        failures = instance.all_logs(killed, of_type=DagsterEventType.RUN_FAILURE)
+        assert "Celery task failed" in failures[-1].message
+    assert scaled.workers[name].pid is not None
 
 
 def test_a_worker_that_is_stopped_gives_back_what_it_holds(scaled: Scaled) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from minitik_dagster.local.data_folder import DataFolder
 from minitik_dagster.local.endpoints import environment_beside
-from minitik_dagster.local.secrets_file import read_secrets
+from minitik_dagster.local.secrets_file import DATABASE_PASSWORD, read_secrets
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.notifications.mail import PRINTED
 from tests.publishing.kill_harness import QUICK_PLATFORMS
@@ -98,10 +98,7 @@ def _travel_and_search(home: Path, stack: RunningStack, planted: dict[str, str])
         environment=clean_environment() | environment_beside(folder) | planted,
         keys=(stack.endpoints["apiKey"], stack.endpoints["adminApiKey"]),
     )
-    kept = read_secrets(folder.secrets_file)
-    kept.pop("ENCRYPTION_KEY")
-    kept.pop("NEXTAUTH_SECRET")
-    [password] = kept.values()
+    password = read_secrets(folder.secrets_file)[DATABASE_PASSWORD]
     for name, value in planted.items():
         if name.endswith("_CLIENT_SECRET"):
             journey.learn("client secret", value)

@@ -1,5 +1,6 @@
 """`minitik up` and `minitik demo`, end to end, as a newcomer runs them."""
 
+import base64
 import json
 import signal
 import stat
@@ -41,6 +42,7 @@ def test_a_video_goes_public_and_the_stack_survives_a_crash_and_stops_without_a_
             result = json.loads(shown.stdout)
             check_demo(result, first.endpoints)
             check_events(first.endpoints)
+            check_push(first.endpoints)
 
             running = runs_of(first.endpoints, "STARTED")
             assert running, "the demo's dispatcher lives on for two minutes"
@@ -73,6 +75,15 @@ def check_events(endpoints: dict[str, Any]) -> None:
     deliveries = json.loads(get(f"{endpoints['sandbox']}/_sandbox/events")[1])["deliveries"]
     assert "post.publish.complete" in {delivery["event"] for delivery in deliveries}
     assert {delivery["status"] for delivery in deliveries} == {200}
+
+
+def check_push(endpoints: dict[str, Any]) -> None:
+    """Browsers can subscribe without anything configured."""
+    address = f"{endpoints['api']}/api/notifications/push-key"
+    status, body = get(address, endpoints["apiKey"])
+    assert status == 200, body
+    key = json.loads(body)["publicKey"]
+    assert len(base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))) == 65
 
 
 def check_endpoints(endpoints: dict[str, Any], folder: Any) -> None:

@@ -16,7 +16,8 @@ from tests.api.server import serving
 
 _COMMITTED = """
 UPDATE publications SET stage = 'live', status = 'PUBLISHED', "committedAt" = "dueAt" + interval '2 s',
-    "acceptedAt" = "dueAt" + interval '3 s', "verifiedAt" = "dueAt" + interval '9 s'
+    "acceptedAt" = "dueAt" + interval '3 s', "verifiedAt" = "dueAt" + interval '9 s',
+    "createdAt" = "prepareAt" - interval '1 hour'
 WHERE id = :id
 """
 _STEP = """
@@ -76,6 +77,8 @@ def test_the_figures_are_those_of_the_rows_and_of_redis(
     assert found["minitik_lateness_seconds", "instagram", "0.99", "committed"] == 2
     assert found["minitik_lateness_seconds", "instagram", "1", "verified"] == 9
     assert found["minitik_step_outcomes_last_hour", "transient", "instagram"] == 1
+    assert found["minitik_day_posts", "today", "instagram", "committed"] == 1
+    assert found["minitik_day_lateness_seconds", "today", "instagram", "0.99", "committed"] == 2
     assert found["minitik_unknown",] == 1
     assert found["minitik_publications", "instagram", "scheduled"] == 1
     horizon = found["minitik_token_horizon_seconds", "instagram"]

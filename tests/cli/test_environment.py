@@ -11,6 +11,7 @@ from minitik_dagster.cli.environment import join_running_stack
 from minitik_dagster.local.data_folder import DataFolder
 from minitik_dagster.local.endpoints import Endpoints
 from minitik_dagster.local.secrets_file import DATABASE_PASSWORD, load_or_make_secrets
+from minitik_dagster.notifications.web_push import PushIdentity
 from minitik_dagster.settings import load_settings
 
 STACK_DATABASE = "postgresql://minitik:word@127.0.0.1:3/minitik"
@@ -66,6 +67,16 @@ def test_another_database_joins_nothing(stack: DataFolder) -> None:
     before = dict(os.environ)
     join_running_stack()
     assert dict(os.environ) == before
+
+
+def test_a_push_key_of_the_environment_is_not_mixed_with_the_stacks(stack: DataFolder) -> None:
+    """The three variables belong together."""
+    os.environ["VAPID_SUBJECT"] = "mailto:ops@example.com"
+    join_running_stack()
+    assert "VAPID_PRIVATE_KEY" not in os.environ
+    del os.environ["VAPID_SUBJECT"]
+    join_running_stack()
+    assert PushIdentity.of(load_settings()) is not None
 
 
 def test_the_stacks_own_database_named_by_hand_joins_the_rest(stack: DataFolder) -> None:

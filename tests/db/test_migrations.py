@@ -23,7 +23,7 @@ LEGACY_TABLES = (
     "users", "sessions", "accounts", "contents", "publications", "scheduled_jobs",
     "verification_tokens", "notification_subscriptions",
 )  # fmt: skip
-VERSIONS = [f"{number:04}" for number in range(1, 14)]
+VERSIONS = [f"{number:04}" for number in range(1, 15)]
 ROWS = """
 INSERT INTO users VALUES ('u1', 'a@example.org', NULL, 'A', NULL, NULL, 'PRO',
     '2025-01-02 03:04:05.678', '2025-01-02 03:04:05.678');

@@ -22,6 +22,7 @@ from minitik_dagster.local.secrets_file import (
 )
 from minitik_dagster.local.servers.s3 import S3Server
 from minitik_dagster.local.up import without_credentials
+from minitik_dagster.notifications.web_push import public_key_of
 
 
 def endpoints(api: str) -> Endpoints:
@@ -67,6 +68,18 @@ def test_keys_are_private_and_stay_the_same(tmp_path: Path) -> None:
     file.write_text(file.read_text() + "RESEND_API_KEY=added-by-hand\n")
     assert load_or_make_secrets(file) == first | {"RESEND_API_KEY": "added-by-hand"}
     assert len(bytes.fromhex(first["ENCRYPTION_KEY"])) == 32
+
+
+def test_a_folder_has_a_push_pair_of_its_own(tmp_path: Path) -> None:
+    """Made once, a pair; a folder that was made before gets one, and half a pair is left as it is."""
+    file = tmp_path / "secrets.env"
+    file.write_text("ENCRYPTION_KEY=aa\n")
+    made = load_or_make_secrets(file)
+    assert made["VAPID_PUBLIC_KEY"] == public_key_of(made["VAPID_PRIVATE_KEY"])
+    assert load_or_make_secrets(file) == made
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.write_text("VAPID_PUBLIC_KEY=by hand\n")
+    assert "VAPID_PRIVATE_KEY" not in load_or_make_secrets(file)
 
 
 def test_endpoints_are_private_hold_every_key_and_hide_credentials_in_print(

@@ -7,7 +7,9 @@ import pytest
 from minitik_dagster.local.data_folder import DataFolder
 from minitik_dagster.local.plan import DEMO_EMAIL, Plan, StackOptions, make_plan
 from minitik_dagster.local.sandbox.urls import PREFIXES
-from minitik_dagster.local.secrets_file import DATABASE_PASSWORD, load_or_make_secrets
+from minitik_dagster.local.secrets_file import DATABASE_PASSWORD, PUSH_NAMES, load_or_make_secrets
+from minitik_dagster.notifications.web_push import PushIdentity
+from minitik_dagster.settings import Settings
 
 REAL_DATABASE = "postgresql://somebody@db.example.com/live"
 
@@ -108,6 +110,19 @@ def test_keys_are_made_once_and_the_callers_win(folder: DataFolder) -> None:
     assert first.environment["ENCRYPTION_KEY"] == second.environment["ENCRYPTION_KEY"]
     assert plan(folder, ENCRYPTION_KEY="f" * 64).environment["ENCRYPTION_KEY"] == "f" * 64
     assert DATABASE_PASSWORD not in first.environment
+
+
+def test_web_push_works_by_a_pair_of_the_folder_unless_one_is_configured(
+    folder: DataFolder,
+) -> None:
+    """All three variables are ours, or none: a key beside another one's half would be refused."""
+    found = Settings.model_validate(
+        {name.lower(): value for name, value in plan(folder).environment.items()}
+    )
+    assert PushIdentity.of(found) is not None
+    for name in PUSH_NAMES:
+        environment = plan(folder, demo=None, **{name: "the operator's"}).environment
+        assert [environment.get(one) for one in PUSH_NAMES if one != name] == [None, None]
 
 
 def test_admins_of_the_environment_stay_admins(folder: DataFolder) -> None:

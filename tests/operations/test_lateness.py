@@ -14,6 +14,12 @@ from tests.api.scene import Scene
 from tests.cli.running import Command
 from tests.operations.posts import post
 
+_LETTER = """
+INSERT INTO dead_letters (id, "publicationId", "contentId", "accountId", platform, code, reason, fix,
+    story, "createdAt")
+SELECT id, id, "contentId", "accountId", platform, 'media', 'r', 'f', '{}', :now
+FROM publications WHERE id = :id
+"""
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date()
 
 
@@ -82,6 +88,40 @@ def test_a_day_is_measured_by_platform_from_the_posts_that_could_be_prepared(
     with engine.connect() as connection:
         assert [item.id for item in lateness.worst(connection, YESTERDAY)] == [beyond]
     assert _measured(engine) == found, "a second measure changes nothing"
+
+
+def test_the_last_complete_day_and_today_are_told_by_step_as_they_stand(
+    day: Day, engine: Engine
+) -> None:
+    """By the same rules as a day's measure; older days and what was published at once are not told."""
+    noon = datetime.combine(YESTERDAY, datetime.min.time()) + timedelta(hours=12)
+    for late in (2_000, 500, 3_000):
+        due = noon + timedelta(milliseconds=late)
+        day.post(Platform.TIKTOK, late, acceptedAt=due + timedelta(seconds=1))
+    day.post(Platform.TIKTOK, None)
+    failed = day.post(Platform.TIKTOK, None, stage="failed")
+    day.scene.run(_LETTER, id=failed, now=noon)
+    day.post(Platform.TIKTOK, 60_000, createdAt=noon, prepareAt=noon)
+    day.post(Platform.TIKTOK, 9_000, dueAt=noon - timedelta(days=1))
+    now = datetime.combine(YESTERDAY, datetime.min.time()) + timedelta(days=1)
+    day.post(Platform.YOUTUBE, None, dueAt=now, committedAt=now + timedelta(seconds=1))
+    with engine.connect() as connection:
+        found = {(one.day, one.platform, one.step): one for one in lateness.two_days(connection)}
+    assert set(found) == {
+        (when, platform, step)
+        for when, platform in (("yesterday", "tiktok"), ("today", "youtube"))
+        for step in ("committed", "accepted", "verified")
+    }
+    sent = found["yesterday", "tiktok", "committed"]
+    assert (sent.posts, sent.p50, sent.longest, sent.within, sent.missed) == (3, 2, 3, 1, 2)
+    assert sent.share == 1 / 5
+    assert sent.share == _measured(engine)["tiktok"].share
+    accepted = found["yesterday", "tiktok", "accepted"]
+    assert (accepted.posts, accepted.p50, accepted.p99) == (3, 3, 4)
+    verified = found["yesterday", "tiktok", "verified"]
+    assert (verified.posts, verified.p50) == (0, None)
+    today = found["today", "youtube", "committed"]
+    assert (today.posts, today.p99, today.share) == (1, 1, 1)
 
 
 def test_a_post_that_was_moved_away_leaves_its_day(day: Day, engine: Engine, scene: Scene) -> None:

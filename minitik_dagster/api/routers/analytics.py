@@ -258,7 +258,10 @@ def read_export(
     engine: EngineDep,
     tasks: BackgroundTasks,
 ) -> ExportView:
-    """Show an export's state, and its link when it is ready; one left undone is taken up again."""
+    """Show an export's state, and its link when it is ready; one left undone is taken up again.
+
+    `expired` a week after it was written: order it again.
+    """
     found = read_order(session, state.object_store, caller.user_id, export_id)
     if found.status in {"pending", "running"}:
         tasks.add_task(write, engine, state.analytics, state.object_store, export_id)

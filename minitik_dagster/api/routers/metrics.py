@@ -8,6 +8,7 @@ from minitik_dagster.api.dependencies import SessionDep, SettingsDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.routing import Router
 from minitik_dagster.operations.figures import collect
+from minitik_dagster.operations.lateness import two_days
 from minitik_dagster.operations.prometheus import RedisFigures, render
 from minitik_dagster.scheduling.counts import queue_metrics
 
@@ -21,7 +22,11 @@ router = Router(tags=["health"])
 )
 def read_metrics(_admin: AdminDep, session: SessionDep, settings: SettingsDep) -> Response:
     """Read all figures in Prometheus' text format (admin)."""
+    connection = session.connection()
     text = render(
-        queue_metrics(session), collect(session.connection()), RedisFigures.read(settings)
+        queue_metrics(session),
+        collect(connection),
+        two_days(connection),
+        RedisFigures.read(settings),
     )
     return Response(text, media_type=CONTENT_TYPE_LATEST)
