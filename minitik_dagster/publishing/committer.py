@@ -33,6 +33,7 @@ from minitik_dagster.publishing.pause_watch import PausedError, PauseWatch
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.starting_line import Runner, StartingLine
 from minitik_dagster.publishing.store import Store
+from minitik_dagster.publishing.witness import Witness
 from minitik_dagster.publishing.work import Claim, OpenCommit
 
 _log = structlog.get_logger(__name__)
@@ -140,6 +141,7 @@ class Committer:
         vault: Vault,
         watch: BreakerWatch,
         pauses: PauseWatch,
+        witness: Witness,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -147,6 +149,7 @@ class Committer:
         self._vault = vault
         self._watch = watch
         self._pauses = pauses
+        self._witness = witness
         self._line = StartingLine(clock)
         self._sending: set[asyncio.Task[Sent]] = set()
         self._openings: Group[_Opening, _Opened] = Group(self._open_all)
@@ -320,6 +323,7 @@ class Committer:
                     send_by=from_db(row["send_by"]),
                     sent_at=None,
                 )
+                self._witness.saw(commit.step_id, commit.started_at)
                 expires = row["token_expires_at"]
                 answers.append(
                     _Opened(commit, row["access_token"], from_db(expires) if expires else None)

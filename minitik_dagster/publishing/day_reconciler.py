@@ -43,6 +43,7 @@ from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.reconciler import Reconciler
 from minitik_dagster.publishing.store import Store
 from minitik_dagster.publishing.tally import Tally
+from minitik_dagster.publishing.witness import Witness
 from minitik_dagster.publishing.work import Claim
 from minitik_dagster.resilience.breaker import Breaker
 from minitik_dagster.settings import Settings
@@ -98,7 +99,13 @@ async def reconcile(settings: Settings, scope: DayScope) -> DayReport:
             vault = Vault.from_settings(settings)
             endings = Endings(store, clock, policy, Tally(), SystemRandom())
             committer = Committer(
-                store, clock, policy, vault, BreakerWatch(store, breaker), PauseWatch(store)
+                store,
+                clock,
+                policy,
+                vault,
+                BreakerWatch(store, breaker),
+                PauseWatch(store),
+                Witness(),
             )
             work = DayReconciler(
                 endings, Reconciler(endings, committer), Confirmation(endings), vault, clients

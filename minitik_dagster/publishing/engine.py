@@ -111,8 +111,12 @@ async def dispatch(
         objects = ObjectStore.from_settings(settings)
         # The first signature builds a client, a fifth of a second that no loop should wait.
         await asyncio.to_thread(objects.warm)
+        owner = new_id()
         keeper = EpochKeeper(
-            lanes.control, objects, lambda ids: reconcile(settings, DayScope(ids=tuple(ids)))
+            lanes.control,
+            objects,
+            lambda ids: reconcile(settings, DayScope(ids=tuple(ids))),
+            owner=owner,
         )
         keeper.watch(lanes.control, lanes.work)
         await keeper.look()
@@ -170,14 +174,13 @@ def _assemble(
     url = settings.require_database_url()
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     vault = Vault.from_settings(settings)
-    owner = new_id()
-    control, work = Store(lanes.control, owner), Store(lanes.work, owner)
+    control, work = Store(lanes.control, keeper.owner), Store(lanes.work, keeper.owner)
     clock = DatabaseClock(lanes.control)
     tally = Tally()
     endings = Endings(work, clock, policy, tally, SystemRandom())
     watch = BreakerWatch(control, breaker)
     pauses = PauseWatch(control)
-    committer = Committer(control, clock, policy, vault, watch, pauses)
+    committer = Committer(control, clock, policy, vault, watch, pauses, keeper.witness)
 
     def media(claim: Claim) -> StoredMedia:
         assert claim.media_key is not None

@@ -38,6 +38,16 @@ MIRRORED_AT = """
 SELECT "updatedAt" FROM settings WHERE key = 'epoch:mirrored'
 """
 
+PRESENT = f"SELECT {NOW}"
+
+STEPS_THERE = "SELECT id FROM publication_steps WHERE id = ANY(CAST(:ids AS text[]))"
+
+# Whoever else carries posts may have seen what is forgotten.
+OTHERS = f"""
+SELECT EXISTS (SELECT 1 FROM dispatchers WHERE id <> :owner AND "endedAt" IS NULL
+    AND "heartbeatAt" > {NOW} - interval '30 seconds')
+"""
+
 OPEN = f"""
 INSERT INTO quarantines (id, since, until, epoch, "mirroredEpoch", "declaredBy", "openedAt")
 VALUES (:id, :since, LEAST(CAST(:until AS timestamp), {NOW}), :epoch, :mirrored, :declared_by, {NOW})

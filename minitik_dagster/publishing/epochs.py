@@ -9,8 +9,8 @@ up with it unseen while the bucket does not answer.
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
@@ -26,6 +26,7 @@ from minitik_dagster.ids import new_id
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.publishing import epoch_queries as queries
 from minitik_dagster.publishing.quarantine import Span, open_quarantine
+from minitik_dagster.publishing.witness import Witness
 
 _log = structlog.get_logger(__name__)
 EVERY: Final = timedelta(seconds=60)
@@ -36,6 +37,8 @@ PATIENCE: Final = timedelta(seconds=4)
 _LOOK_AGAIN: Final = timedelta(seconds=10)
 # So long the posts of after the span wait for the platforms' answers about those in it.
 _RECONCILE_FOR: Final = timedelta(seconds=120)
+# Who else carries posts notices a lost connection within its poll of a second, and then speaks.
+_OTHERS_SPEAK: Final = timedelta(seconds=3)
 _LARGEST: Final = 4_096
 
 
@@ -128,6 +131,8 @@ class EpochKeeper:
     engine: AsyncEngine
     objects: ObjectStore
     reconcile: Callable[[list[str]], Awaitable[Any]]
+    witness: Witness = field(default_factory=Witness)
+    owner: str = ""
     doubtful: bool = False
     """The database was away since the last look: another server may answer now, with less than we wrote."""
     _seen: bool = False
@@ -147,12 +152,39 @@ class EpochKeeper:
             event.listen(engine.sync_engine, "handle_error", heard)
 
     async def look(self) -> None:
-        """Look at the mirror and settle an open quarantine.
+        """Look for our own steps and at the mirror, and settle an open quarantine.
 
-        A bucket that does not answer within four seconds is left for the next look. DBAPIError where the
-        database is away.
+        After a lost connection it waits until other dispatchers have looked for theirs. A bucket that does
+        not answer within four seconds is left for the next look. DBAPIError where the database is away:
+        then the doubt stays.
         """
-        self.doubtful = False
+        doubtful, self.doubtful = self.doubtful, False
+        try:
+            await self._look_for_our_own(doubtful=doubtful)
+            await self._look_at_the_mirror()
+            await self._settle()
+        except DBAPIError:
+            self.doubtful = True
+            raise
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            pause = EVERY if self._seen and not self._told else _LOOK_AGAIN
+            await asyncio.sleep(pause.total_seconds())
+            with contextlib.suppress(DBAPIError):
+                await self.look()
+
+    async def _look_for_our_own(self, *, doubtful: bool) -> None:
+        async with self.engine.begin() as connection:
+            missed = await connection.run_sync(self._miss)
+            asked = await connection.execute(text(queries.OTHERS), {"owner": self.owner})
+            others = asked.scalar_one()
+        self.witness.settled(missed)
+        if doubtful and others:
+            await asyncio.sleep(_OTHERS_SPEAK.total_seconds())
+
+    async def _look_at_the_mirror(self) -> None:
         async with self.engine.connect() as connection:
             own = await connection.run_sync(read_epoch)
         try:
@@ -176,15 +208,15 @@ class EpochKeeper:
                     means="a database restored now would not be noticed before the bucket answers",
                 )
             self._told = True
-        await self._settle()
 
-    async def run(self) -> None:
-        """Look again and again, until cancelled."""
-        while True:
-            pause = EVERY if self._seen and not self._told else _LOOK_AGAIN
-            await asyncio.sleep(pause.total_seconds())
-            with contextlib.suppress(DBAPIError):
-                await self.look()
+    def _miss(self, connection: Connection) -> Iterable[str]:
+        """Open a quarantine where the database has forgotten steps that it had taken from us."""
+        missed = self.witness.missed(connection)
+        if missed:
+            # It may have forgotten more than what is ours, and what came a little before.
+            now = from_db(connection.execute(text(queries.PRESENT)).scalar_one())
+            open_quarantine(connection, Span(min(missed.values()) - EVERY, now))
+        return missed
 
     async def _settle(self) -> None:
         async with self.engine.connect() as connection:

@@ -143,6 +143,28 @@ def test_a_dispatcher_that_runs_notices_a_server_that_has_forgotten(
     assert backups.public() == ["youtube"]
 
 
+def test_what_a_server_forgot_within_a_minute_is_known_to_who_sent_it(
+    workbench: Workbench, backups: Backups
+) -> None:
+    """No epoch lies between: the dispatcher misses its own commit in the ledger, and nothing is sent again."""
+    epochs.keep(workbench.engine.begin, store(workbench))
+    ids = post(workbench, 0.5)
+    backups.take()
+    turn: list[Callable[[], None]] = []
+
+    def fail_over() -> None:
+        if not turn and stages(workbench, ids) == {"live"}:
+            _cut(backups)
+            backups.restore()
+            turn.append(fail_over)
+
+    run_until(workbench, ids, all_at("review"), meanwhile=fail_over)
+    assert backups.public() == ["instagram", "tiktok", "youtube"]
+    with workbench.engine.connect() as connection:
+        [found] = quarantine.list_quarantines(connection)
+        assert (found.publications, found.epoch) == (3, None)
+
+
 def _cut(backups: Backups) -> None:
     """End the database's connections, as a failover does."""
     url = libpq_url(backups.server.database_url("postgres"))
