@@ -1,5 +1,6 @@
 """A restored database forgets what it sent: nothing of that time is sent again, and the rest goes on."""
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable
@@ -10,12 +11,13 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from minitik_dagster.db.engine import libpq_url
+from minitik_dagster.db.engine import libpq_url, make_async_engine
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.servers.postgres import PostgresServer, installation
 from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.publishing import epochs, quarantine
+from minitik_dagster.publishing.queries import REGISTER_DISPATCHER
 from minitik_dagster.settings import Settings
 from tests.publishing.running import all_at, run_until
 
@@ -163,6 +165,36 @@ def test_what_a_server_forgot_within_a_minute_is_known_to_who_sent_it(
     with workbench.engine.connect() as connection:
         [found] = quarantine.list_quarantines(connection)
         assert (found.publications, found.epoch) == (3, None)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_dispatcher_that_is_not_alone_lets_the_others_speak_first(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """After a lost connection, before it claims: whoever sent something knows what is missing."""
+    monkeypatch.setattr(epochs, "_OTHERS_SPEAK", timedelta(hours=1))
+    values = {"kind": "resident", "run_id": None, "instance": "default", "host": "h", "pid": 1}
+    with workbench.engine.begin() as connection:
+        for number in range(others + 1):
+            connection.execute(
+                text(REGISTER_DISPATCHER),
+                {"owner": f"d{number}", "window_end": None, "skew_ms": 0, **values},
+            )
+
+    async def looked() -> bool:
+        engine = make_async_engine(workbench.settings.require_database_url())
+        keeper = epochs.EpochKeeper(engine, store(workbench), _nobody, owner="d0", doubtful=True)
+        task = asyncio.create_task(keeper.look())
+        done, _ = await asyncio.wait({task}, timeout=5)
+        task.cancel()
+        await engine.dispose()
+        return bool(done)
+
+    assert asyncio.run(looked()) is (others == 0)
+
+
+async def _nobody(_ids: list[str]) -> None:
+    raise AssertionError("nothing is in quarantine")
 
 
 def _cut(backups: Backups) -> None:
