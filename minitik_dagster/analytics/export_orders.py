@@ -110,9 +110,8 @@ def write(
         return "pending"
     except MinitikError as error:
         ended |= {"status": "failed", "error": type(error).__name__}
-    except (
-        Exception
-    ):  # whatever it is, the order must end: left running, it would be written for ever
+    except Exception:
+        # Whatever it is, the order must end: left running, it would be written for ever.
         _log.exception("analytics.export_failed", export=export_id)
         ended |= {"status": "failed", "error": "an unexpected error"}
     with engine.begin() as connection:
