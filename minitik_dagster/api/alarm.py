@@ -3,12 +3,16 @@
 from datetime import timedelta
 from typing import Final
 
+import structlog
+
 from minitik_dagster.api.background import Ending, Work
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.db.instance import not_ours
 from minitik_dagster.notifications.alert_post import AlertPost
 from minitik_dagster.operations import alerts
 from minitik_dagster.publishing import alarm
 
+_log = structlog.get_logger(__name__)
 LOOK_EVERY: Final = timedelta(seconds=15)
 
 
@@ -21,9 +25,17 @@ class AlarmWatch(Work):
     def __init__(self, state: ApiState) -> None:
         self._state = state
         self.first = self.every = LOOK_EVERY
+        self._idle: str | None = None
 
     def turn(self, _ending: Ending) -> None:
-        """Look once."""
+        """Look once, unless it is another deployment's database; that is said once."""
+        with self._state.engine.connect() as connection:
+            reason = not_ours(connection, self._state.settings)
+        if reason != self._idle:
+            _log.warning("deployment.idle" if reason else "deployment.awake", reason=reason)
+        self._idle = reason
+        if reason is not None:
+            return
         with self._state.engine.begin() as connection:
             alarm.look(connection)
         with self._state.engine.begin() as connection:

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from minitik_dagster.api.background import Ending, Work
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.db.migrate import require_schema
 from minitik_dagster.errors import DependencyDownError, SchemaVersionError
 from minitik_dagster.publishing import epochs
-from minitik_dagster.publishing.admission import is_ours
 
 
 class EpochWatch(Work):

@@ -11,6 +11,7 @@ from minitik_dagster.accounts.sign_in import forget_links
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.api.background import Ending, Work
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.notifications.events import forget_events
 from minitik_dagster.notifications.sender import NoticeSender
 
@@ -21,7 +22,8 @@ _SWEEPS_BETWEEN_CLEANING: Final = 720  # an hour
 class NoticePost(Work):
     """Sends what lies in the outbox.
 
-    What has ended (links, sessions, counted attempts, events) is deleted here each hour.
+    What has ended (links, sessions, counted attempts, events) is deleted here each hour, by the
+    deployment that the database belongs to.
     """
 
     name = "notices"
@@ -34,7 +36,9 @@ class NoticePost(Work):
 
     def turn(self, ending: Ending) -> None:
         """Send all that is due; clean up once an hour."""
-        if self._sweeps % _SWEEPS_BETWEEN_CLEANING == 0:
+        with self._state.engine.connect() as connection:
+            ours = is_ours(connection, self._state.settings)
+        if ours and self._sweeps % _SWEEPS_BETWEEN_CLEANING == 0:
             self._clean(ending)
         self._sweeps += 1
         sender = NoticeSender(self._state.engine, self._state.settings, self._unseal)

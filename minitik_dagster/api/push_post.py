@@ -8,6 +8,7 @@ from typing import Final
 
 from minitik_dagster.api.background import Ending, Work
 from minitik_dagster.api.state import ApiState
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.notifications.catch_up import queue_published
 from minitik_dagster.notifications.push import PushSender
 from minitik_dagster.notifications.reminders import remind
@@ -29,6 +30,9 @@ class PushPost(Work):
 
     def turn(self, ending: Ending) -> None:
         """Queue what is to be told, once a minute; send all that is due."""
+        with self._state.engine.connect() as connection:
+            if not is_ours(connection, self._state.settings):
+                return
         if self._sweeps % _SWEEPS_BETWEEN_REMINDERS == 0:
             with self._state.engine.begin() as connection:
                 queue_published(connection)

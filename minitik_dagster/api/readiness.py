@@ -23,6 +23,7 @@ _LOSS: Final = {
     "redis": "all calls are allowed: breakers and limits count per process only",
     "mongodb": "analytics are unavailable; publishing is not affected",
     "s3": "uploads and preparations wait; what is prepared still goes out",
+    "deployment": "this deployment publishes and sends nothing, but sign-in links asked for at it",
 }
 
 
@@ -40,6 +41,13 @@ def require_database(engine: Engine) -> None:
     """Ask PostgreSQL; OperationalError when it does not answer, SchemaVersionError at another schema."""
     with engine.connect() as connection:
         require_schema(connection)
+
+
+def check_deployment(reason: str | None) -> list[Check]:
+    """Say that this deployment is a preview or a copy, with the reason; nothing where it is not."""
+    if reason is None:
+        return []
+    return [Check("deployment", ok=False, detail=reason, loss=_LOSS["deployment"])]
 
 
 def check_engine(engine: publishable.Engine) -> list[Check]:

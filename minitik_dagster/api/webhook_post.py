@@ -46,7 +46,7 @@ class WebhookPost(Work):
             self._state.settings.require_database_url(), pool_size=_POOL_SIZE
         )
         try:
-            await DeliverySender(engine, self._unseal).run(self._ending)
+            await DeliverySender(engine, self._state.settings, self._unseal).run(self._ending)
         finally:
             self._loop = None
             await engine.dispose()

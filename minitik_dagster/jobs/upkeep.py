@@ -10,6 +10,7 @@ from dagster import (
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
+    SkipReason,
     define_asset_job,
     in_process_executor,
     job,
@@ -20,6 +21,7 @@ from dagster import (
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
 from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.deployment import require_own_database, why_idle
 
 reconcile_publications = define_asset_job(
     "reconcile_publications",
@@ -54,8 +56,14 @@ check_publications_every_15_minutes = ScheduleDefinition(
     default_status=DefaultScheduleStatus.RUNNING,
     description="Yesterday and today, each hour: what dispatchers have not settled by themselves.",
 )
-def reconcile_yesterday_and_today(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
+def reconcile_yesterday_and_today(
+    context: ScheduleEvaluationContext,
+) -> Iterator[RunRequest | SkipReason]:
     """Ask for both days' partitions."""
+    idle = why_idle()
+    if idle is not None:
+        yield SkipReason(idle)
+        return
     now = context.scheduled_execution_time.astimezone(UTC)
     for day in (now - timedelta(days=1), now):
         key = f"{day:%Y-%m-%d}"
@@ -70,6 +78,7 @@ def forget_old_events(context: OpExecutionContext, database: DatabaseResource) -
 
     from minitik_dagster.publishing.inbound_events import forget_old
 
+    require_own_database()
     with database.connect() as connection, Session(connection) as session, session.begin():
         count = forget_old(session)
     context.add_output_metadata({"events": count})
@@ -85,11 +94,14 @@ def forget_platform_events() -> None:
     forget_old_events()
 
 
-forget_platform_events_daily = ScheduleDefinition(
-    name="forget_platform_events_daily",
+@schedule(
     job=forget_platform_events,
     cron_schedule="50 3 * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
     description="They hold the platforms' ids of people, and are of no use after a week.",
 )
+def forget_platform_events_daily() -> RunRequest | SkipReason:
+    """Ask for a run, where this deployment may clear the database."""
+    idle = why_idle()
+    return RunRequest() if idle is None else SkipReason(idle)
