@@ -348,14 +348,16 @@ _RESOURCES = {"settings": SettingsResource(), "database": DatabaseResource()}
 
 def _tick(schedule: str) -> Any:
     repository = defs.get_repository_def()
-    with DagsterInstance.ephemeral() as instance:
-        with build_schedule_context(
+    with (
+        DagsterInstance.ephemeral() as instance,
+        build_schedule_context(
             instance=instance,
             repository_def=repository,
             scheduled_execution_time=datetime(2026, 3, 1, 0, 5, tzinfo=UTC),
             resources=_RESOURCES,
-        ) as context:
-            return repository.get_schedule_def(schedule).evaluate_tick(context)
+        ) as context,
+    ):
+        return repository.get_schedule_def(schedule).evaluate_tick(context)
 
 
 ASKS_PLATFORMS = ("refresh_tokens_every_5_minutes", "probe_accounts_every_hour")

@@ -9,7 +9,7 @@ from minitik_dagster.api.background import Ending, Work
 from minitik_dagster.api.state import ApiState
 from minitik_dagster.db.instance import not_ours
 from minitik_dagster.notifications.alert_post import AlertPost
-from minitik_dagster.operations import alerts
+from minitik_dagster.operations import alerts, servers
 from minitik_dagster.publishing import alarm
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +38,7 @@ class AlarmWatch(Work):
             return
         with self._state.engine.begin() as connection:
             alarm.look(connection)
+        asked = servers.ask(self._state.settings, lambda: self._state.object_store)
         with self._state.engine.begin() as connection:
-            alerts.look(connection, self._state.settings)
+            alerts.look(connection, self._state.settings, asked=asked)
         AlertPost(self._state.engine, self._state.settings).work()

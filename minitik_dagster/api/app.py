@@ -9,6 +9,7 @@ from minitik_dagster import __version__
 from minitik_dagster.api.alarm import AlarmWatch
 from minitik_dagster.api.background import Background
 from minitik_dagster.api.boundary import RequestBoundary
+from minitik_dagster.api.database_watch import DatabaseWatch
 from minitik_dagster.api.epoch import EpochWatch
 from minitik_dagster.api.exit import server_exit
 from minitik_dagster.api.memory import spare_the_collector
@@ -34,7 +35,13 @@ _DESCRIPTION = (
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logging(app.state.minitik.settings)
     state = app.state.minitik
-    works = (AlarmWatch(state), EpochWatch(state), WebhookPost(state), PushPost(state))
+    works = (
+        DatabaseWatch(state),
+        AlarmWatch(state),
+        EpochWatch(state),
+        WebhookPost(state),
+        PushPost(state),
+    )
     background = [app.state.notices, *(Background(state.settings, work) for work in works)]
     for one in background:
         one.start()

@@ -7,8 +7,10 @@ from minitik_dagster.db.instance import not_ours
 from minitik_dagster.logs import configure_logging
 from minitik_dagster.notifications.alert_post import AlertPost
 from minitik_dagster.operations import alerts as domain
+from minitik_dagster.operations import servers
 from minitik_dagster.resources.dagster_health import mirror
 from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.object_store import kept_store
 from minitik_dagster.settings import load_settings
 
 
@@ -28,7 +30,9 @@ def alerts(context: SensorEvaluationContext, database: DatabaseResource) -> Skip
             if idle is not None:
                 # Nor is it said that Dagster looks: production's daemon would not be missed.
                 return SkipReason(f"{idle}: another deployment judges and tells")
-            looked = domain.look(connection, settings, by_sensor=True)
+        asked = servers.ask(settings, lambda: kept_store(settings))
+        with database.connect() as connection:
+            looked = domain.look(connection, settings, asked=asked, by_sensor=True)
             engine = connection.engine
         sent = AlertPost(engine, settings).work()
         with database.connect() as connection:

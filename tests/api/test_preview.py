@@ -28,7 +28,7 @@ from minitik_dagster.api.push_post import PushPost
 from minitik_dagster.api.state import ApiState
 from minitik_dagster.db.engine import make_async_engine
 from minitik_dagster.notifications import subscriptions
-from minitik_dagster.notifications.alert_post import NOTICE, target_of
+from minitik_dagster.notifications.alert_post import NOTICE, AlertPost, target_of
 from minitik_dagster.notifications.deliveries import DeliverySender
 from minitik_dagster.notifications.events import CONTENT_READY, tell
 from minitik_dagster.notifications.notices import (
@@ -38,6 +38,7 @@ from minitik_dagster.notifications.notices import (
     SIGN_IN_LINK,
     notice,
 )
+from minitik_dagster.notifications.push import PushSender
 from minitik_dagster.notifications.webhooks import create_webhook
 from minitik_dagster.settings import Settings
 from tests.api.browsing import Mailbox, ask
@@ -154,6 +155,14 @@ def _something_of_everything_waits(
         for row in rows:
             connection.execute(text(QUEUE_NOTICE), row)
     _late_publication(scene, facts["accountId"], scene.content(person), now)
+    scene.run(
+        'INSERT INTO scheduled_jobs (id, "contentId", "scheduledAt", timezone, priority, status, '
+        "\"createdAt\", \"updatedAt\") VALUES ('j', :content, :at, 'UTC', 'NORMAL', 'PENDING', :made, "
+        ":made)",
+        content=scene.content(person),
+        at=(now + timedelta(minutes=20)).replace(tzinfo=None),
+        made=(now - timedelta(days=1)).replace(tzinfo=None),
+    )
     scene.run("INSERT INTO verification_tokens VALUES ('a@b.test', 'sha256:x', '2020-01-01')")
 
 
@@ -183,6 +192,9 @@ def test_a_preview_sends_judges_and_clears_away_nothing_and_the_owner_all_of_it(
     with capture_logs() as lines:
         preview.turn()
         preview.turn()
+        # Whoever else calls them.
+        assert AlertPost(scene.engine, preview.settings).work() == 0
+        assert PushSender(scene.engine, preview.settings).work() == 0
     assert scene.fingerprint() == before
     assert outside.requests() == [0, 0, 0]
     assert scene.rows("SELECT 1 FROM alerts") == []
@@ -196,6 +208,8 @@ def test_a_preview_sends_judges_and_clears_away_nothing_and_the_owner_all_of_it(
     assert scene.rows("SELECT 1 FROM notification_subscriptions") == []
     assert scene.rows("SELECT 1 FROM verification_tokens") == []
     assert [row["key"] for row in scene.rows("SELECT key FROM alerts")] == ["publish.overdue"]
+    assert len(scene.rows("SELECT 1 FROM outbox WHERE kind = 'schedule.reminder'")) == 1
+    owner.turn()
     undone = scene.rows(
         "SELECT kind FROM outbox WHERE \"doneAt\" IS NULL AND kind <> 'alert.notice'"
     )
