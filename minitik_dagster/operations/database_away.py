@@ -30,7 +30,7 @@ _OPENED: Final = f"{NOW} - CAST(:lasted AS interval)"
 _EXTEND: Final = text(
     f"""
     UPDATE alerts SET "openedAt" = LEAST("openedAt", {_OPENED}), "lastSeenAt" = {NOW},
-        "resolvedAt" = {NOW}, "notifiedAt" = COALESCE("notifiedAt", {NOW}),
+        "resolvedAt" = {NOW}, "notifiedAt" = COALESCE("notifiedAt", CASE WHEN CAST(:told AS text) IS NOT NULL THEN {NOW} END),
         "notifiedLevel" = COALESCE("notifiedLevel", CAST(:told AS text))
     WHERE key = :key AND "resolvedAt" >= {_OPENED} RETURNING id
     """  # noqa: S608 - constants
