@@ -26,11 +26,12 @@ _log = structlog.get_logger(__name__)
 # Any constant will do, other than those of the alerts' looks.
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(7203114562)")
 _OPENED: Final = f"{NOW} - CAST(:lasted AS interval)"
+_TOLD_AT: Final = f"CASE WHEN CAST(:told AS text) IS NOT NULL THEN {NOW} END"
 # What another process has written of the same time is the same episode.
 _EXTEND: Final = text(
     f"""
     UPDATE alerts SET "openedAt" = LEAST("openedAt", {_OPENED}), "lastSeenAt" = {NOW},
-        "resolvedAt" = {NOW}, "notifiedAt" = COALESCE("notifiedAt", CASE WHEN CAST(:told AS text) IS NOT NULL THEN {NOW} END),
+        "resolvedAt" = {NOW}, "notifiedAt" = COALESCE("notifiedAt", {_TOLD_AT}),
         "notifiedLevel" = COALESCE("notifiedLevel", CAST(:told AS text))
     WHERE key = :key AND "resolvedAt" >= {_OPENED} RETURNING id
     """  # noqa: S608 - constants
@@ -40,7 +41,7 @@ _WRITE: Final = text(
     INSERT INTO alerts (id, key, level, message, detail, "openedAt", "lastSeenAt", "resolvedAt",
         "notifiedAt", "notifiedLevel")
     VALUES (:row_id, :key, :level, :message, CAST(:detail AS jsonb), {_OPENED}, {NOW}, {NOW},
-        CASE WHEN CAST(:told AS text) IS NOT NULL THEN {NOW} END, CAST(:told AS text))
+        {_TOLD_AT}, CAST(:told AS text))
     """  # noqa: S608 - constants
 )
 
