@@ -86,7 +86,7 @@ _TABLE: Final = (
     ),
     Threshold(
         "postgresql.away",
-        "seconds ago PostgreSQL stopped answering the API process",
+        "seconds ago PostgreSQL stopped taking connections of the API process",
         60,
         60,
         f"{LOSSES['postgresql']}; start it, or look at the network between; nothing else is to be done",
