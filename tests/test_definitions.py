@@ -19,11 +19,15 @@ from dagster import (
 from sqlalchemy import text
 
 from minitik_dagster.assets.reconciled_publications import DAYS
+from minitik_dagster.db.engine import make_engine
 from minitik_dagster.definitions import defs
+from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.publishing.due import PER_SHARD, Waiting
 from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.settings import SettingsResource
 from minitik_dagster.sensors.due_posts import MOST_SHARDS, decide, due_posts
 from minitik_dagster.settings import Settings
+from tests.api.scene import Scene
 
 # A rename shows here, in review: operators' bookmarks, tags and alerts name these.
 EXPECTED: dict[str, Any] = {
@@ -337,14 +341,20 @@ def test_a_deployment_that_must_not_publish_starts_no_run(monkeypatch: pytest.Mo
     assert "MINITIK_DISPATCH" in (result.skip_message or "")
 
 
+_RESOURCES = {"settings": SettingsResource(), "database": DatabaseResource()}
+
+
 def _tick(schedule: str) -> Any:
     repository = defs.get_repository_def()
-    with DagsterInstance.ephemeral() as instance:
-        context = build_schedule_context(
+    with (
+        DagsterInstance.ephemeral() as instance,
+        build_schedule_context(
             instance=instance,
             repository_def=repository,
             scheduled_execution_time=datetime(2026, 3, 1, 0, 5, tzinfo=UTC),
-        )
+            resources=_RESOURCES,
+        ) as context,
+    ):
         return repository.get_schedule_def(schedule).evaluate_tick(context)
 
 
@@ -357,12 +367,49 @@ def test_tokens_are_refreshed_and_accounts_probed_by_one_run_each(schedule: str)
     assert len(_tick(schedule).run_requests) == 1
 
 
-@pytest.mark.parametrize("schedule", ASKS_PLATFORMS)
-def test_a_deployment_that_must_not_publish_refreshes_nothing(
-    schedule: str, monkeypatch: pytest.MonkeyPatch
+# It reads, and what it finds stands in its own Dagster.
+READS_ONLY = "check_publications_every_15_minutes"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MINITIK_DISPATCH", "off"), ("MINITIK_INSTANCE", "preview")]
+)
+def test_dagster_beside_another_deployments_database_does_nothing_of_its_own_accord(
+    name: str, value: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A preview on production's database would use up single-use refresh tokens."""
+    """Every schedule and sensor skips, with the reason, and not a row is changed by it."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    engine = make_engine(database_url)
+    scene = Scene(engine)
+    scene.run("INSERT INTO settings VALUES ('instance', '\"default\"', now())")
+    before = scene.fingerprint()
+    monkeypatch.setenv(name, value)
+    repository = defs.get_repository_def()
+    skipped = {
+        schedule.name: _tick(schedule.name)
+        for schedule in repository.schedule_defs
+        if schedule.name != READS_ONLY
+    }
+    with DagsterInstance.ephemeral() as instance:
+        for sensor in repository.sensor_defs:
+            with build_sensor_context(
+                instance=instance, repository_def=repository, resources=_RESOURCES
+            ) as context:
+                skipped[sensor.name] = sensor.evaluate_tick(context)
+    assert len(skipped) == len(EXPECTED["schedules"]) + len(EXPECTED["sensors"]) - 1
+    for found in skipped.values():
+        assert not found.run_requests
+        assert name in (found.skip_message or "")
+    assert scene.fingerprint() == before
+    engine.dispose()
+
+
+@pytest.mark.parametrize("job", ["maintain", "tidy_uploads"])
+def test_what_clears_away_refuses_another_deployments_database_by_hand_too(
+    job: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is started in a preview's web UI deletes nothing of production's."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("MINITIK_DISPATCH", "off")
-    tick = _tick(schedule)
-    assert not tick.run_requests
-    assert "MINITIK_DISPATCH" in tick.skip_message
+    with pytest.raises(ConfigurationError, match="another deployment maintains"):
+        defs.resolve_job_def(job).execute_in_process()

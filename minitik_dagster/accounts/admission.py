@@ -1,8 +1,8 @@
 """Whether this deployment may ask the platforms about this database's accounts."""
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from minitik_dagster.db.instance import BOUND_TO, instance_of
 from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.settings import Settings
@@ -22,10 +22,8 @@ async def admit(engine: AsyncEngine, settings: Settings) -> None:
     async with engine.connect() as connection:
         await connection.run_sync(require_schema)
         await connection.run_sync(require_world, settings.platform_world)
-        owner = await connection.scalar(
-            text("SELECT value #>> '{}' FROM settings WHERE key = 'instance'")
-        )
-    instance = settings.minitik_instance or "default"
+        owner = await connection.scalar(BOUND_TO)
+    instance = instance_of(settings)
     if owner not in {None, instance}:
         problem = (
             f"MINITIK_INSTANCE is {instance!r}, but this database is bound to {owner!r}: "

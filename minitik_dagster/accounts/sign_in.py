@@ -55,17 +55,19 @@ class SignIn:
     token: str
 
 
-def request_link(session: Session, vault: Vault, email: str) -> None:
+def request_link(session: Session, vault: Vault, email: str, *, site: str | None = None) -> None:
     """Queue a link to this address in the caller's transaction, whoever it belongs to.
 
-    Raises InvalidInputError for what is no address.
+    `site` is the address of a deployment that is not the database's own (db.instance): the link leads
+    there, and the deployment of that address alone sends it. Raises InvalidInputError for what is no address.
     """
     address = read_address(email)
     token = secrets.token_urlsafe(32)
     session.execute(_STORE, {"address": address, "hash": hash_token(token), "lives": LINK_LIFETIME})
-    session.execute(
-        text(QUEUE_NOTICE), notice(SIGN_IN_LINK, email=address, token=vault.seal(token))
-    )
+    facts = {"email": address, "token": vault.seal(token)}
+    if site is not None:
+        facts["site"] = site
+    session.execute(text(QUEUE_NOTICE), notice(SIGN_IN_LINK, **facts))
 
 
 def consume_link(session: Session, token: str, *, sign_up_open: bool) -> SignIn:

@@ -7,7 +7,9 @@ from fastapi import FastAPI
 
 from minitik_dagster import __version__
 from minitik_dagster.api.alarm import AlarmWatch
+from minitik_dagster.api.background import Background
 from minitik_dagster.api.boundary import RequestBoundary
+from minitik_dagster.api.database_watch import DatabaseWatch
 from minitik_dagster.api.epoch import EpochWatch
 from minitik_dagster.api.exit import server_exit
 from minitik_dagster.api.memory import spare_the_collector
@@ -32,28 +34,27 @@ _DESCRIPTION = (
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logging(app.state.minitik.settings)
-    watch = AlarmWatch(app.state.minitik)
-    watch.start()
-    epoch = EpochWatch(app.state.minitik)
-    epoch.start()
-    app.state.notices.start()
-    post = WebhookPost(app.state.minitik)
-    post.start()
-    push = PushPost(app.state.minitik)
-    push.start()
+    state = app.state.minitik
+    works = (
+        DatabaseWatch(state),
+        AlarmWatch(state),
+        EpochWatch(state),
+        WebhookPost(state),
+        PushPost(state),
+    )
+    background = [app.state.notices, *(Background(state.settings, work) for work in works)]
+    for one in background:
+        one.start()
     exiting = getattr(app.state, "exiting", None)
     if exiting is None:  # a process of its own, not a test's thread
         exiting = server_exit()
         spare_the_collector()
-    app.state.events = EventHub(app.state.minitik.settings, exiting)
+    app.state.events = EventHub(state.settings, exiting)
     yield
     await app.state.events.close()
-    post.stop()
-    push.stop()
-    epoch.stop()
-    watch.stop()
-    app.state.notices.stop()
-    app.state.minitik.close()
+    for one in reversed(background):
+        one.stop()
+    state.close()
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -70,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.minitik = ApiState(settings)
-    app.state.notices = NoticePost(app.state.minitik)
+    app.state.notices = Background(settings, NoticePost(app.state.minitik))
     app.add_middleware(RequestBoundary, hosts=settings.allowed_hosts())
     install_handlers(app)
     install_openapi(app, webhooks.sent, [ChangedMessage])

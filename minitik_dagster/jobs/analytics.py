@@ -34,6 +34,7 @@ from minitik_dagster.assets.metrics import (
 from minitik_dagster.assets.youtube_reports import youtube_daily_reports
 from minitik_dagster.jobs.finish_exports import finish_exports
 from minitik_dagster.resources.analytics import late_days
+from minitik_dagster.resources.deployment import why_idle
 from minitik_dagster.settings import load_settings
 
 _HOUR: Final = timedelta(hours=1)
@@ -90,8 +91,9 @@ def read_metrics_every_hour(
     context: ScheduleEvaluationContext,
 ) -> Iterator[RunRequest | SkipReason]:
     """Ask for this hour's partition, and for the last hours' that were never taken."""
-    if load_settings().minitik_dispatch == "off":
-        yield SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
+    idle = why_idle()
+    if idle is not None:
+        yield SkipReason(idle)
         return
     now = context.scheduled_execution_time.astimezone(UTC)
     hours = [_key(now)]
@@ -114,8 +116,14 @@ def read_metrics_every_hour(
         "arrived when they were over."
     ),
 )
-def roll_up_metrics_every_hour(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
+def roll_up_metrics_every_hour(
+    context: ScheduleEvaluationContext,
+) -> Iterator[RunRequest | SkipReason]:
     """Ask for today's partition; after midnight for yesterday's, which the last hour has ended."""
+    idle = why_idle()
+    if idle is not None:
+        yield SkipReason(idle)
+        return
     now = context.scheduled_execution_time.astimezone(UTC)
     days = [now - timedelta(days=1), now] if now.hour == 0 else [now]
     keys = [f"{day:%Y-%m-%d}" for day in days]
@@ -136,8 +144,9 @@ def read_youtube_reports_every_day(
     context: ScheduleEvaluationContext,
 ) -> RunRequest | SkipReason:
     """Ask for the last days in one run."""
-    if load_settings().minitik_dispatch == "off":
-        return SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
+    idle = why_idle()
+    if idle is not None:
+        return SkipReason(idle)
     today = context.scheduled_execution_time.astimezone(ZoneInfo(ZONE_NAME)).date()
     first, last = today - timedelta(days=TRAILING_DAYS), today - timedelta(days=1)
     return RunRequest(
@@ -156,8 +165,11 @@ def read_youtube_reports_every_day(
     default_status=DefaultScheduleStatus.RUNNING,
     description="Yesterday's file, when its rollup has ended.",
 )
-def write_lake_every_day(context: ScheduleEvaluationContext) -> RunRequest:
+def write_lake_every_day(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     """Ask for yesterday's partition."""
+    idle = why_idle()
+    if idle is not None:
+        return SkipReason(idle)
     day = context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)
     return RunRequest(run_key=f"{day:%Y-%m-%d}", partition_key=f"{day:%Y-%m-%d}")
 

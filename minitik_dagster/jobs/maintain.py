@@ -12,8 +12,8 @@ from dagster import (
     schedule,
 )
 
+from minitik_dagster.resources.deployment import require_own_database, why_idle
 from minitik_dagster.resources.settings import SettingsResource
-from minitik_dagster.settings import load_settings
 
 
 @op(
@@ -27,6 +27,7 @@ def clear_what_has_ended(context: OpExecutionContext, settings: SettingsResource
     from minitik_dagster.operations.upkeep import Cleared, clear_media, clear_rows
     from minitik_dagster.resources.dagster_upkeep import clear_dagster
 
+    require_own_database()
     environment = settings.load()
     cleared = Cleared()
     engine = make_engine(environment.require_database_url(), pool_size=1, max_overflow=1)
@@ -60,6 +61,7 @@ def maintain() -> None:
 )
 def maintain_daily() -> RunRequest | SkipReason:
     """Ask for a run, where this deployment may change the database's media."""
-    if load_settings().minitik_dispatch == "off":
-        return SkipReason("MINITIK_DISPATCH is off: another deployment maintains this database")
+    idle = why_idle()
+    if idle is not None:
+        return SkipReason(idle)
     return RunRequest()

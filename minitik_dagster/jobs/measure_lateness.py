@@ -8,6 +8,7 @@ from dagster import (
     DefaultScheduleStatus,
     RunRequest,
     ScheduleEvaluationContext,
+    SkipReason,
     define_asset_job,
     in_process_executor,
     schedule,
@@ -18,6 +19,7 @@ from dagster._core.storage.tags import (
 )
 
 from minitik_dagster.assets.lateness import lateness, posts_are_on_time
+from minitik_dagster.resources.deployment import why_idle
 
 measure_lateness = define_asset_job(
     "measure_lateness",
@@ -35,8 +37,14 @@ measure_lateness = define_asset_job(
     default_status=DefaultScheduleStatus.RUNNING,
     description="Yesterday, and the day before once more: what was sent a day late counts there.",
 )
-def measure_lateness_daily(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
+def measure_lateness_daily(
+    context: ScheduleEvaluationContext,
+) -> Iterator[RunRequest | SkipReason]:
     """Ask for both days in one run."""
+    idle = why_idle()
+    if idle is not None:
+        yield SkipReason(idle)
+        return
     yesterday = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date()
     yield RunRequest(
         run_key=f"{yesterday}",

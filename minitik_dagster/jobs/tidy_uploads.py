@@ -13,6 +13,7 @@ from dagster import (
 )
 
 from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.deployment import require_own_database, why_idle
 from minitik_dagster.resources.object_store import ObjectStoreResource
 from minitik_dagster.resources.settings import SettingsResource
 
@@ -28,6 +29,7 @@ def tidy(
     from minitik_dagster.media.cleaning import Cleaner
     from minitik_dagster.media.uploads import Uploads
 
+    require_own_database()
     store = ObjectStoreResource.from_settings(settings.load()).store()
     sessions = sessionmaker(database.engine(), expire_on_commit=False)
     expired, found = 0, None
@@ -74,6 +76,9 @@ def tidy_uploads_every_15_minutes(
     from minitik_dagster.media.cleaning import waiting
     from minitik_dagster.media.uploads import stale_uploads
 
+    idle = why_idle()
+    if idle is not None:
+        return SkipReason(idle)
     if not settings.load().aws_s3_bucket:
         return SkipReason("AWS_S3_BUCKET is not set")
     with database.connect() as connection, Session(connection) as session:

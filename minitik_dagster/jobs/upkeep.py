@@ -9,6 +9,7 @@ from dagster import (
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
+    SkipReason,
     define_asset_job,
     in_process_executor,
     schedule,
@@ -16,6 +17,7 @@ from dagster import (
 
 from minitik_dagster.assets.publication_checks import publication_checks
 from minitik_dagster.assets.reconciled_publications import reconciled_publications
+from minitik_dagster.resources.deployment import why_idle
 
 reconcile_publications = define_asset_job(
     "reconcile_publications",
@@ -50,8 +52,14 @@ check_publications_every_15_minutes = ScheduleDefinition(
     default_status=DefaultScheduleStatus.RUNNING,
     description="Yesterday and today, each hour: what dispatchers have not settled by themselves.",
 )
-def reconcile_yesterday_and_today(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
+def reconcile_yesterday_and_today(
+    context: ScheduleEvaluationContext,
+) -> Iterator[RunRequest | SkipReason]:
     """Ask for both days' partitions."""
+    idle = why_idle()
+    if idle is not None:
+        yield SkipReason(idle)
+        return
     now = context.scheduled_execution_time.astimezone(UTC)
     for day in (now - timedelta(days=1), now):
         key = f"{day:%Y-%m-%d}"

@@ -87,7 +87,7 @@ class ObjectStore:
         self._access_key_id = access_key_id
         self._secret_access_key = secret_access_key
         self._lock = Lock()
-        self._clients: dict[str | None, S3Client] = {}
+        self._clients: dict[tuple[str | None, bool], S3Client] = {}
         self._session: boto3.Session | None = None
         self._keys: dict[str, Any] = {}
         self.shown = ShownUrls(self)
@@ -121,13 +121,14 @@ class ObjectStore:
         if self.public_base_url:
             self._client_for(self.public_base_url)
 
-    def _client_for(self, endpoint_url: str | None) -> "S3Client":
+    def _client_for(self, endpoint_url: str | None, *, hurried: bool = False) -> "S3Client":
+        key = (endpoint_url, hurried)
         with self._lock:
-            if endpoint_url not in self._clients:
-                self._clients[endpoint_url] = self._make_client(endpoint_url)
-            return self._clients[endpoint_url]
+            if key not in self._clients:
+                self._clients[key] = self._make_client(endpoint_url, hurried=hurried)
+            return self._clients[key]
 
-    def _make_client(self, endpoint_url: str | None) -> "S3Client":
+    def _make_client(self, endpoint_url: str | None, *, hurried: bool) -> "S3Client":
         self._keys = {}
         session = self._session or boto3.Session()
         if self._access_key_id is not None and self._secret_access_key is not None:
@@ -145,7 +146,9 @@ class ObjectStore:
             region_name=self.region,
             endpoint_url=endpoint_url,
             # TLS knows no names with further dots in front of Amazon's.
-            config=client_config(path_addressing=endpoint_url is not None or "." in self.bucket),
+            config=client_config(
+                path_addressing=endpoint_url is not None or "." in self.bucket, hurried=hurried
+            ),
             **self._keys,
         )
 
@@ -304,9 +307,9 @@ class ObjectStore:
             self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def check(self) -> None:
-        """Ask whether the bucket answers; DependencyDownError when it does not."""
+        """Ask whether the bucket answers; DependencyDownError when it does not, within seconds."""
         with _refusals_are_failures(), _store_errors():
-            self.client.head_bucket(Bucket=self.bucket)
+            self._client_for(self.endpoint_url, hurried=True).head_bucket(Bucket=self.bucket)
 
     # Presigned reads
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Engine, text
 
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.resilience.backoff import backoff_delay
 from minitik_dagster.settings import Settings
 
@@ -70,9 +71,11 @@ class AlertPost:
     random: Random = field(default_factory=Random)
 
     def work(self) -> int:
-        """Send a handful of what is due; return how many were claimed."""
+        """Send a handful of what is due; return how many were claimed: none of another deployment's."""
         urls = {target_of(url): url for url in self.settings.alert_urls()}
         with self.engine.begin() as connection:
+            if not is_ours(connection, self.settings):
+                return 0
             values = {"kind": NOTICE, "limit": _AT_ONCE, "busy": _BUSY}
             claimed = [dict(row) for row in connection.execute(_CLAIM, values).mappings()]
         for row in claimed:

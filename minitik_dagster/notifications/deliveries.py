@@ -23,11 +23,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks import Webhook as Signer
 
 from minitik_dagster.clock import boottime, iso_z
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.db.types import from_db
 from minitik_dagster.errors import MinitikError
 from minitik_dagster.logs import redact_text
 from minitik_dagster.notifications import webhook_queries as queries
 from minitik_dagster.outbound import Outbound, OutboundError
+from minitik_dagster.settings import Settings
 
 ANSWER_SECONDS: Final = 10.0
 ANSWER_BYTES: Final = 500
@@ -82,6 +84,7 @@ class DeliverySender:
     """One process's share in sending. `unseal` opens what the vault sealed."""
 
     engine: AsyncEngine
+    settings: Settings
     unseal: Callable[[str], str]
     places: int = PLACES
     seconds: float = ANSWER_SECONDS
@@ -111,7 +114,7 @@ class DeliverySender:
             await self._let_go()
 
     async def work(self) -> int:
-        """Begin what is due and has a place; return how many were claimed."""
+        """Begin what is due and has a place; return how many were claimed: none of another deployment's."""
         claimed = 0
         for failing in (False, True):
             busy = sum(lane == failing for lane in self._under_way.values())
@@ -124,6 +127,8 @@ class DeliverySender:
             }
             began = boottime()
             async with self.engine.begin() as connection:
+                if not await connection.run_sync(is_ours, self.settings):
+                    return claimed
                 result = await connection.execute(text(queries.CLAIM), values)
                 rows = [dict(row) for row in result.mappings()]
             for row in rows:

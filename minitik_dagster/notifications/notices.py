@@ -28,7 +28,8 @@ SCHEDULE_REMINDER: Final = "schedule.reminder"
 ANALYTICS_UPDATE: Final = "analytics.update"
 # One notice for one browser (payload: the notice's, with `notice`, its kind, and `subscriptionId`).
 PUSH: Final = "notice.push"
-# A sign-in link by e-mail (payload: email, and the link's single-use token sealed by the vault).
+# A sign-in link by e-mail (payload: email, and the link's single-use token sealed by the vault; `site`
+# where it was asked for at a deployment that is not the database's own, which alone sends it).
 SIGN_IN_LINK: Final = "sign_in.link"
 
 QUEUE_NOTICE: Final = """

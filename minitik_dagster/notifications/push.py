@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import Engine, text
 
 from minitik_dagster.clock import iso_z
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.db.types import from_db
 from minitik_dagster.notifications import outbox_rows
 from minitik_dagster.notifications.addressee import Addressee, find
@@ -79,7 +80,10 @@ class _Message:
 
 @dataclass(frozen=True)
 class PushSender:
-    """One process's share in sending. Nothing is claimed where web push is not configured."""
+    """One process's share in sending.
+
+    Nothing is claimed where web push is not configured, nor of another deployment's.
+    """
 
     engine: Engine
     settings: Settings
@@ -91,6 +95,8 @@ class PushSender:
         if identity is None:
             return 0
         with self.engine.begin() as connection:
+            if not is_ours(connection, self.settings):
+                return 0
             values = {"limit": PLACES, "busy": _BUSY}
             claimed = [dict(row) for row in connection.execute(_CLAIM, values).mappings()]
         messages = [found for row in claimed if (found := self._message(row)) is not None]

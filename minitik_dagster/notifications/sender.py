@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Engine, RowMapping, text
 
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.errors import DependencyDownError, MinitikError
 from minitik_dagster.notifications import outbox_rows
 from minitik_dagster.notifications.addressee import find
@@ -42,6 +43,8 @@ _CLAIM: Final = text(
     f"""
     WITH due AS (
         SELECT id FROM outbox WHERE "doneAt" IS NULL AND kind = ANY(:kinds) AND "dueAt" <= {NOW}
+            AND (payload ->> 'site' = :site OR CAST(:ours AS boolean) AND (payload ->> 'site' IS NULL
+                OR "createdAt" < {NOW} - CAST(:lives AS interval)))
         ORDER BY "dueAt" LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE outbox o SET attempts = o.attempts + 1, "dueAt" = {NOW} + CAST(:busy AS interval)
@@ -94,11 +97,17 @@ class NoticeSender:
     random: Random = field(default_factory=Random)
 
     def work(self) -> int:
-        """Send a handful of what is due; return how many were claimed. Sign-in links go first."""
+        """Send a handful of what is due; return how many were claimed. Sign-in links go first.
+
+        A deployment that is not the database's own sends the links that were asked for at itself, and
+        nothing else; the database's own closes such links once they have expired.
+        """
         with self.engine.begin() as connection:
             claimed: Sequence[RowMapping] = []
-            for kinds in ([SIGN_IN_LINK], list(KINDS)):
-                values = {"kinds": kinds, "limit": _AT_ONCE - len(claimed), "busy": _BUSY}
+            ours = is_ours(connection, self.settings)
+            whose = {"ours": ours, "site": self.settings.nextauth_url, "lives": _LINK_LIVES}
+            for kinds in ([SIGN_IN_LINK], list(KINDS) if ours else []):
+                values = {"kinds": kinds, "limit": _AT_ONCE - len(claimed), "busy": _BUSY, **whose}
                 claimed = [*claimed, *connection.execute(_CLAIM, values).mappings().all()]
             world = connection.execute(_WORLD).scalar_one_or_none() if claimed else None
         mailer = self.choose(self.settings, world) if claimed else None

@@ -29,7 +29,7 @@ SELECT
         AND "updatedAt" >= {NOW} - interval '2 days') AS "forecast.failing",
     (SELECT extract(epoch FROM {NOW} - min(GREATEST("createdAt",
         CAST(rtrim(payload ->> 'heldUntil', 'Z') AS timestamp)))) FROM outbox WHERE "doneAt" IS NULL
-        AND kind <> 'dispatcher.window') AS "outbox.age",
+        AND kind <> 'dispatcher.window' AND payload ->> 'site' IS NULL) AS "outbox.age",
     (SELECT count(*) FROM quarantined_publications r JOIN publications p
         ON p.id = r."publicationId" AND p.stage = 'review' AND p."errorCode" = 'restored')
         AS "restore.review",

@@ -19,7 +19,7 @@ from minitik_dagster.ids import new_id
 from minitik_dagster.notifications.alert_post import NOTICE, target_of
 from minitik_dagster.notifications.notices import QUEUE_NOTICE, notice
 from minitik_dagster.operations import alert_queries as queries
-from minitik_dagster.operations import freshness
+from minitik_dagster.operations import freshness, servers
 from minitik_dagster.operations.doctor_pasts import old_queue_runs_again
 from minitik_dagster.operations.thresholds import Threshold, thresholds
 from minitik_dagster.publishing import alarm_queries
@@ -50,14 +50,23 @@ class Looked:
     told: int
 
 
-def read(connection: Connection, settings: Settings) -> dict[str, float | None]:
-    """Return the reading of each threshold; None where it cannot be told now."""
+def read(
+    connection: Connection, settings: Settings, asked: Sequence[servers.Answer] = ()
+) -> dict[str, float | None]:
+    """Return the reading of each threshold; None where it cannot be told now.
+
+    A Redis that has just not answered (`asked`) is not asked again: the transaction would wait for it.
+    """
     row = connection.execute(text(queries.READINGS)).mappings().one()
     found = {key: float(value) if value is not None else None for key, value in row.items()}
     found["outbox.age"] = found["outbox.age"] or 0.0
     found["publish.late"] = found["publish.late"] or 0.0
     found |= {key: float(len(names)) for key, names in freshness.read(connection).items()}
-    found["breaker.open"] = None
+    away = servers.seconds_away(connection)
+    found |= {f"{server}.away": seconds for server, seconds in away.items()}
+    found["breaker.open"] = found["old-queue.running"] = None
+    if any(one.server == "redis" and not one.ok for one in asked):
+        return found
     resumed = old_queue_runs_again(connection, settings)
     found["old-queue.running"] = None if resumed is None else float(resumed)
     if settings.redis_url is not None:
@@ -69,17 +78,25 @@ def read(connection: Connection, settings: Settings) -> dict[str, float | None]:
     return found
 
 
-def look(connection: Connection, settings: Settings, *, by_sensor: bool = False) -> Looked | None:
+def look(
+    connection: Connection,
+    settings: Settings,
+    *,
+    asked: Sequence[servers.Answer] = (),
+    by_sensor: bool = False,
+) -> Looked | None:
     """Look once in the caller's transaction; None while another process looks.
 
-    `by_sensor` notes that Dagster's daemon is alive.
+    `asked` is what the servers answered before the transaction began (operations.servers). `by_sensor`
+    notes that Dagster's daemon is alive.
     """
     if by_sensor:
         connection.execute(text(queries.SENSOR_LOOKED))
     lead = connection.execute(text(alarm_queries.LEAD), {"key": _LOCK_KEY})
     if not lead.scalar_one():
         return None
-    readings, changes = read(connection, settings), {}
+    servers.note(connection, asked)
+    readings, changes = read(connection, settings, asked), {}
     named = freshness.read(connection)
     for key, item in thresholds(connection).items():
         reading = readings.get(key)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from minitik_dagster.accounts.vault import Vault, VaultError
 from minitik_dagster.db import tables  # noqa: F401 - the metadata of our own tables
 from minitik_dagster.db.engine import parse_database_url
+from minitik_dagster.db.instance import BOUND_TO, instance_of
 from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.db.models import Base
 from minitik_dagster.db.types import from_db
@@ -113,17 +114,17 @@ def _schema(connection: Connection, settings: Settings) -> Generator[Finding, No
         yield red("world", str(error), fix)
     else:
         yield green("world", f"stamped {settings.platform_world}, as the platform hosts are")
-    bound = connection.execute(
-        text("SELECT value #>> '{}' FROM settings WHERE key = 'instance'")
-    ).scalar_one_or_none()
-    if bound is not None and bound != (settings.minitik_instance or "default"):
+    bound = connection.execute(BOUND_TO).scalar_one_or_none()
+    if bound is not None and bound != instance_of(settings):
         yield red(
             "instance",
-            f"the database belongs to the instance {bound!r}: no dispatcher of this one may publish",
+            f"the database belongs to the instance {bound!r}: this one publishes and sends nothing",
             "set MINITIK_INSTANCE to it, or use a database of your own",
         )
     if settings.minitik_dispatch == "off":
-        yield yellow("dispatch", "MINITIK_DISPATCH is off: nothing is published from here", "")
+        yield yellow(
+            "dispatch", "MINITIK_DISPATCH is off: nothing is published or sent from here", ""
+        )
     return True
 
 

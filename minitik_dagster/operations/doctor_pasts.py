@@ -5,11 +5,11 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.db.types import from_db
 from minitik_dagster.errors import DependencyDownError
 from minitik_dagster.operations.findings import Finding, green, red, yellow
 from minitik_dagster.publishing import epochs, quarantine
-from minitik_dagster.publishing.admission import is_ours
 from minitik_dagster.publishing.queries import NOW
 from minitik_dagster.resilience.old_queue import is_running
 from minitik_dagster.scheduling.adopt_queries import IS_KEPT_PAUSED

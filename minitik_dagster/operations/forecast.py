@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from minitik_dagster.accounts import token_health
 from minitik_dagster.accounts.directory import list_accounts
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.db.models import Account, Content, Publication
 from minitik_dagster.db.types import AccountStatus, Platform
 from minitik_dagster.errors import ConfigurationError, DependencyDownError
@@ -276,6 +277,8 @@ def _of_platforms(
     for item in due:
         options = {k: v for k, v in (item.publication.options or {}).items() if k != "caption"}
         groups[item.account.id, repr(sorted(options.items()))].append(item)
+    with engine.connect() as connection:
+        ours = is_ours(connection, settings)
     for number, group in enumerate(groups.values()):
         first = group[0]
         if number >= _MOST_ASKED:
@@ -289,7 +292,7 @@ def _of_platforms(
             first.due_at,
             _lateness(first),
             seconds=_ASK_SECONDS,
-            renew=settings.minitik_dispatch == "on",
+            renew=ours,
         )
         seen.not_asked += (
             len(group) if any("could not be asked" in w.message for w in found.warnings) else 0

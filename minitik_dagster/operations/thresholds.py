@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from minitik_dagster.errors import FieldProblem, InvalidInputError, NotFoundError
 from minitik_dagster.ids import new_id
+from minitik_dagster.operations.losses import LOSSES
 from minitik_dagster.publishing.pause_queries import AUDIT
 from minitik_dagster.publishing.queries import NOW
 
@@ -82,6 +83,37 @@ _TABLE: Final = (
         50,
         "find the cause, then minitik dead-letters replay or discard",
         runbook=True,
+    ),
+    Threshold(
+        "postgresql.away",
+        "seconds ago PostgreSQL stopped taking connections of the API process",
+        60,
+        60,
+        f"{LOSSES['postgresql']}; start it, or look at the network between; nothing else is to be done",
+    ),
+    # Breakers and limits that count per process may overrun a platform's limits, in time.
+    Threshold(
+        "redis.away",
+        "seconds ago Redis answered last",
+        60,
+        1_800,
+        f"{LOSSES['redis']}; start it, or correct REDIS_URL: minitik doctor",
+    ),
+    # Nobody's post is at stake: readings whose next one fell due meanwhile are lost.
+    Threshold(
+        "mongodb.away",
+        "seconds ago MongoDB answered last",
+        300,
+        14_400,
+        f"{LOSSES['mongodb']}; start it, or correct MONGODB_URI: minitik doctor",
+    ),
+    # Posts that are not prepared yet are late by it.
+    Threshold(
+        "s3.away",
+        "seconds ago the bucket answered last",
+        60,
+        300,
+        f"{LOSSES['s3']}; start it, or correct AWS_S3_BUCKET and its keys: minitik doctor",
     ),
     Threshold(
         "publish.unknown",

@@ -1,8 +1,9 @@
 """May this process act on this database? Its schema, the world it belongs to, the instance that owns it."""
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from minitik_dagster.db.instance import BOUND_TO
 from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.settings import Settings
@@ -14,7 +15,6 @@ _BIND_INSTANCE = text(
     ON CONFLICT (key) DO NOTHING
     """
 )
-_BOUND_TO = text("SELECT value #>> '{}' FROM settings WHERE key = 'instance'")
 
 
 async def admit(engine: AsyncEngine, settings: Settings, instance: str) -> None:
@@ -27,7 +27,7 @@ async def admit(engine: AsyncEngine, settings: Settings, instance: str) -> None:
         await connection.run_sync(require_schema)
         await connection.run_sync(require_world, settings.platform_world)
         await connection.execute(_BIND_INSTANCE, {"instance": instance})
-        owner = (await connection.execute(_BOUND_TO)).scalar_one()
+        owner = (await connection.execute(BOUND_TO)).scalar_one()
     if owner != instance:
         raise ConfigurationError(
             [
@@ -37,11 +37,3 @@ async def admit(engine: AsyncEngine, settings: Settings, instance: str) -> None:
                 )
             ]
         )
-
-
-def is_ours(connection: Connection, settings: Settings) -> bool:
-    """Whether this deployment publishes from the database: it may, and it is the bound instance."""
-    if settings.minitik_dispatch == "off":
-        return False
-    owner = connection.execute(_BOUND_TO).scalar_one_or_none()
-    return owner is None or owner == (settings.minitik_instance or "default")

@@ -1,13 +1,47 @@
 """The bucket as a Dagster resource: it carries settings, the store is made where it is used."""
 
+from functools import lru_cache
 from typing import Any, Self
 
 from dagster_aws.s3 import S3Resource
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.media.object_store import ObjectStore
 from minitik_dagster.settings import Settings
+
+
+def kept_store(settings: Settings) -> ObjectStore:
+    """Return a store that a sensor's process keeps: building its client takes longer than a question.
+
+    Raises ConfigurationError when no bucket is configured.
+    """
+    return _kept(
+        settings.aws_s3_bucket,
+        settings.aws_region,
+        settings.aws_endpoint_url_s3,
+        settings.aws_access_key_id,
+        settings.aws_secret_access_key,
+    )
+
+
+@lru_cache(maxsize=2)
+def _kept(
+    bucket: str | None,
+    region: str,
+    endpoint_url: str | None,
+    access_key_id: SecretStr | None,
+    secret_access_key: SecretStr | None,
+) -> ObjectStore:
+    if not bucket:
+        raise ConfigurationError(["AWS_S3_BUCKET is not set; `minitik up` starts a local S3"])
+    return ObjectStore(
+        bucket=bucket,
+        region=region,
+        endpoint_url=endpoint_url,
+        access_key_id=access_key_id,
+        secret_access_key=secret_access_key,
+    )
 
 
 class ObjectStoreResource(S3Resource):

@@ -3,11 +3,14 @@
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SkipReason, sensor
 from sqlalchemy.exc import DBAPIError
 
+from minitik_dagster.db.instance import not_ours
 from minitik_dagster.logs import configure_logging
 from minitik_dagster.notifications.alert_post import AlertPost
 from minitik_dagster.operations import alerts as domain
+from minitik_dagster.operations import servers
 from minitik_dagster.resources.dagster_health import mirror
 from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.resources.object_store import kept_store
 from minitik_dagster.settings import load_settings
 
 
@@ -23,13 +26,17 @@ def alerts(context: SensorEvaluationContext, database: DatabaseResource) -> Skip
     configure_logging(settings)
     try:
         with database.connect() as connection:
-            looked = domain.look(connection, settings, by_sensor=True)
+            idle = not_ours(connection, settings)
+            if idle is not None:
+                # Nor is it said that Dagster looks: production's daemon would not be missed.
+                return SkipReason(f"{idle}: another deployment judges and tells")
+        asked = servers.ask(settings, lambda: kept_store(settings))
+        with database.connect() as connection:
+            looked = domain.look(connection, settings, asked=asked, by_sensor=True)
             engine = connection.engine
         sent = AlertPost(engine, settings).work()
-        if settings.minitik_dispatch == "on":
-            # Not of a preview on production's database: its assets are nobody's.
-            with database.connect() as connection:
-                mirror(context.instance, connection)
+        with database.connect() as connection:
+            mirror(context.instance, connection)
     except DBAPIError as error:
         return SkipReason(f"PostgreSQL does not answer ({type(error.orig).__name__})")
     if looked is None:

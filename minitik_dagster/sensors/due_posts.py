@@ -14,6 +14,7 @@ from dagster import (
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from minitik_dagster.db.instance import not_ours
 from minitik_dagster.jobs.publish_due_posts import publish_due_posts
 from minitik_dagster.publishing.due import Waiting, came_and_went, waiting
 from minitik_dagster.publishing.pauses import shelve_due
@@ -62,6 +63,9 @@ def due_posts(
         return SkipReason("MINITIK_DISPATCH is off: this deployment does not publish")
     try:
         with database.connect() as connection:
+            idle = not_ours(connection, settings)
+            if idle is not None:
+                return SkipReason(f"{idle}: this deployment does not publish")
             shelve_due(connection)
             found = waiting(connection, lease=timedelta(seconds=settings.minitik_lease_seconds))
             recently = _asked_recently(connection, context.cursor)

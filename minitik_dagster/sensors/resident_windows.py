@@ -14,9 +14,11 @@ from dagster import (
 from sqlalchemy.exc import DBAPIError
 
 from minitik_dagster.assets.publications import PUBLICATIONS_KEY, window_metadata
+from minitik_dagster.db.instance import not_ours
 from minitik_dagster.publishing.tally import Failure, failures_table
 from minitik_dagster.publishing.windows import Window, unshown
 from minitik_dagster.resources.database import DatabaseResource
+from minitik_dagster.settings import load_settings
 
 _MOST_PER_TICK = 20
 
@@ -51,6 +53,9 @@ def resident_windows(
     shown = json.loads(context.cursor) if context.cursor else []
     try:
         with database.connect() as connection:
+            idle = not_ours(connection, load_settings())
+            if idle is not None:
+                return SkipReason(f"{idle}: another deployment shows them")
             windows = unshown(connection, shown=shown, limit=_MOST_PER_TICK)
     except DBAPIError as error:
         return SkipReason(f"PostgreSQL does not answer ({type(error.orig).__name__})")

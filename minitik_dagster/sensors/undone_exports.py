@@ -12,7 +12,7 @@ from minitik_dagster.analytics.export_orders import undone
 from minitik_dagster.analytics.live_posts import database_now
 from minitik_dagster.jobs.finish_exports import finish_exports
 from minitik_dagster.resources.database import DatabaseResource
-from minitik_dagster.settings import load_settings
+from minitik_dagster.resources.deployment import why_idle
 
 # Where a run could not write them either, it is not asked for again sooner.
 _AGAIN_AFTER_MINUTES = 10
@@ -29,8 +29,9 @@ _AGAIN_AFTER_MINUTES = 10
 )
 def undone_exports(database: DatabaseResource) -> RunRequest | SkipReason:
     """Look once; a run finishes all of them."""
-    if load_settings().minitik_dispatch == "off":
-        return SkipReason("MINITIK_DISPATCH is off: another deployment finishes them")
+    idle = why_idle()
+    if idle is not None:
+        return SkipReason(idle)
     try:
         with database.connect() as connection:
             waiting = undone(connection, limit=1)

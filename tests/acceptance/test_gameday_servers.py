@@ -2,9 +2,10 @@
 
 One town for all of them: five servers, a server per platform, the API with its own watch, and a dispatcher.
 Each test takes one server away while posts are due, looks as an operator does (health, doctor, incident,
-alerts), gives it back, and touches nothing else. docs/failures.md has the rows.
+alerts and what is told of them), gives it back, and touches nothing else. docs/failures.md has the rows.
 """
 
+import json
 import shutil
 import tempfile
 import time
@@ -19,15 +20,19 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from minitik_dagster.api import alarm, database_watch
 from minitik_dagster.db.models import Publication
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.process import GUARD
 from minitik_dagster.local.servers.base import EmbeddedServer
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.local.workbench import Video, Workbench
+from minitik_dagster.operations import database_away, servers
+from minitik_dagster.operations.thresholds import set_threshold
 from minitik_dagster.settings import Settings
 from tests.api.server import serving
 from tests.cli.running import Command
+from tests.notifications.receiver import Receiver, receiving
 from tests.publishing.kill_harness import LARGE
 from tests.publishing.test_outages import Town, lateness, live, prepared, wait_for
 
@@ -47,6 +52,7 @@ class Day:
     api: httpx.Client
     platforms: dict[Platform, SandboxServer]
     benches: dict[Platform, Workbench]
+    targets: Receiver
 
     def post(
         self, seconds: float, platforms: tuple[Platform, ...] = tuple(Platform), size: int = LARGE
@@ -77,6 +83,10 @@ class Day:
         """Each is public on its platform, once."""
         for platform, (video, _) in posts.items():
             assert len(self.benches[platform].public_posts(video)) == 1, platform
+
+    def told(self) -> set[str]:
+        """The titles of what was sent to where alerts go."""
+        return {json.loads(request.body)["title"] for request in self.targets.requests}
 
     def forget_connections(self) -> None:
         """The workbenches' pools: PostgreSQL was away."""
@@ -125,25 +135,40 @@ class Operator:
 def day() -> Iterator[Day]:
     folder = Path(tempfile.mkdtemp(prefix="minitik-gameday-"))
     GUARD.remove_at_end(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, receiving() as targets:
         town = Town(folder)
+        patch.setattr(alarm, "LOOK_EVERY", timedelta(seconds=1))
+        patch.setattr(database_watch, "ASK_EVERY", timedelta(seconds=1))
         try:
             own = {
                 platform: town.give_own_server(platform, folder / platform.value)
                 for platform in Platform
             }
-            town.environment |= {"NEXTAUTH_SECRET": "x" * 40, "MONGODB_DB": "gameday"}
+            town.environment |= {
+                "NEXTAUTH_SECRET": "x" * 40,
+                "MONGODB_DB": "gameday",
+                "MINITIK_ALERT_URLS": targets.url.replace("http", "json", 1),
+            }
             for name, value in town.environment.items():
                 patch.setenv(name, value)
             settings = Settings()
             benches = {platform: Workbench(settings, server) for platform, server in own.items()}
+            _in_a_hurry(benches[Platform.YOUTUBE])
             with serving(settings) as api:
-                yield Day(town, api, own, benches)
+                yield Day(town, api, own, benches, targets)
             for bench in benches.values():
                 bench.close()
         finally:
             town.stop()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_a_hurry(bench: Workbench) -> None:
+    """An operator's own numbers: a game day has no minutes to wait."""
+    with bench.engine.begin() as connection:
+        for server in servers.SERVERS:
+            set_threshold(connection, f"{server}.away", warning=1, critical=3_600, actor="game day")
+        set_threshold(connection, database_away.KEY, warning=2, critical=2, actor="game day")
 
 
 @pytest.fixture
@@ -203,11 +228,15 @@ def test_a_store_away_over_the_instant_is_told_and_costs_no_post(
     seen(lambda: operator.ready() == (200, "degraded"), "degraded")
     assert check in operator.red()
     assert operator.severity() == "P2"
+    key = f"{check}.away"
+    seen(lambda: operator.alerts().get(key) == "warning", "the alert")
+    seen(lambda: f"minitik warning: {key}" in day.told(), "its notice")
     if name == "s3":
         _twenty_minutes_pass(day, "epoch:mirrored")
         seen(lambda: "epoch.unmirrored" in operator.alerts(), "the alert of the epoch")
     server.start()
     all_well_again(day, operator)
+    seen(lambda: f"minitik resolved: {key}" in day.told(), "the notice of its end")
 
 
 def _twenty_minutes_pass(day: Day, key: str) -> None:
@@ -232,11 +261,20 @@ def test_postgresql_away_over_the_instant_is_told_and_sends_nothing_unrecorded(
     assert "postgresql" in operator.red()
     assert operator.severity() == "P1"
     assert "PostgreSQL" in operator.minitik.refused("alerts", "list")
+    seen(lambda: "minitik critical: postgresql.away" in day.told(), "the API's own notice")
     day.town.postgres.start()
     day.forget_connections()
     day.wait(posts, live)
     day.assert_public_once(posts)
     all_well_again(day, operator)
+    [episode] = [
+        one
+        for one in operator.minitik("alerts", "list", "--all", "--json").data
+        if one["key"] == database_away.KEY
+    ]
+    assert episode["level"] == "critical"
+    assert episode["openedAt"] < episode["resolvedAt"]
+    seen(lambda: "minitik resolved: postgresql.away" in day.told(), "the notice of its end")
 
 
 @pytest.mark.parametrize("platform", Platform)
@@ -256,6 +294,7 @@ def test_a_platform_away_over_the_instant_is_told_and_delays_no_other(
     day.assert_public_once(posts)
     seen(lambda: f"breaker {name}" in operator.yellow(), "the open breaker", seconds=90)
     seen(lambda: "breaker.open" in operator.alerts(), "the breaker's alert")
+    seen(lambda: "minitik warning: breaker.open" in day.told(), "its notice")
     status = {
         item["platform"]: item["state"]
         for item in operator.minitik.good("breaker", "status", "--json").data

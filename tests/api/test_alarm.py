@@ -4,12 +4,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from minitik_dagster.api import alarm
-from minitik_dagster.api.alarm import AlarmWatch
-from minitik_dagster.api.state import ApiState
 from minitik_dagster.settings import Settings
 from tests.api.scene import Scene
 from tests.api.server import serving
@@ -58,19 +55,3 @@ def test_without_any_dispatcher_the_alarm_appears_and_resolves(
         with engine.begin() as connection:
             connection.execute(text("UPDATE publications SET stage = 'failed'"))
         assert _becomes(engine, 0)
-
-
-def test_a_database_that_does_not_answer_ends_no_watch(caplog: pytest.LogCaptureFixture) -> None:
-    """A look at a dead database is told and survived."""
-    state = ApiState(Settings(database_url=SecretStr("postgresql://nobody@127.0.0.1:1/nowhere")))
-    watch = AlarmWatch(state)
-    watch.look()
-    watch.look()
-    state.close()
-
-
-def test_without_a_database_there_is_no_watch() -> None:
-    """The API may be started to look at its docs."""
-    watch = AlarmWatch(ApiState(Settings()))
-    watch.start()
-    watch.stop()

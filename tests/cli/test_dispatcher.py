@@ -89,6 +89,29 @@ def test_a_deployment_told_not_to_dispatch_does_not(
     assert registered(deployment) == 0
 
 
+def test_a_preview_clears_nothing_away_by_hand_either(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch, deployment: Engine
+) -> None:
+    """Switched off or of another name: what production has kept is not its to delete."""
+    with deployment.begin() as connection:
+        connection.execute(text("INSERT INTO settings VALUES ('instance', '\"one\"', now())"))
+        connection.execute(
+            text("INSERT INTO verification_tokens VALUES ('a@b.test', 'sha256:x', '2020-01-01')")
+        )
+    monkeypatch.setenv("MINITIK_INSTANCE", "two")
+    assert "bound to 'one'" in minitik.refused("maintain")
+    monkeypatch.setenv("MINITIK_DISPATCH", "off")
+    assert "another deployment maintains" in minitik.refused("maintain")
+    left = text("SELECT count(*) FROM verification_tokens")
+    with deployment.connect() as connection:
+        assert connection.execute(left).scalar_one() == 1
+    monkeypatch.setenv("MINITIK_DISPATCH", "on")
+    monkeypatch.setenv("MINITIK_INSTANCE", "one")
+    minitik.good("maintain")
+    with deployment.connect() as connection:
+        assert connection.execute(left).scalar_one() == 0
+
+
 def test_a_database_stamped_for_the_sandbox_is_not_published_to_the_world(
     minitik: Command, monkeypatch: pytest.MonkeyPatch, deployment: Engine
 ) -> None:

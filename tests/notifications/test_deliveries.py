@@ -23,6 +23,7 @@ from minitik_dagster.notifications import webhook_queries as queries
 from minitik_dagster.notifications.deliveries import DeliverySender, wait_after
 from minitik_dagster.notifications.events import CONTENT_READY, forget_events, tell
 from minitik_dagster.notifications.webhooks import create_webhook, resend
+from minitik_dagster.settings import Settings
 from tests.api.scene import Person, Scene
 from tests.notifications.receiver import PATIENCE_SECONDS, Receiver, receiving
 
@@ -61,7 +62,7 @@ class Bench:
 
         async def once() -> int:
             engine = make_async_engine(self.url, pool_size=3)
-            sender = DeliverySender(engine, VAULT.open, **more)
+            sender = DeliverySender(engine, Settings(), VAULT.open, **more)
             try:
                 claimed = await sender.work()
                 await sender.idle()
@@ -263,7 +264,7 @@ def test_a_target_that_hangs_delays_no_other_and_holds_two_places_only(
 
     async def run(other: Receiver) -> None:
         engine = make_async_engine(bench.url, pool_size=3)
-        sender = DeliverySender(engine, VAULT.open, places=4)
+        sender = DeliverySender(engine, Settings(), VAULT.open, places=4)
         ending = asyncio.Event()
         task = asyncio.create_task(sender.run(ending))
         await asyncio.to_thread(receiver.wait_for, 2)
@@ -304,7 +305,7 @@ def test_many_processes_send_each_message_once(bench: Bench, receiver: Receiver)
 
     async def drain() -> None:
         engines = [make_async_engine(bench.url, pool_size=2) for _ in range(4)]
-        senders = [DeliverySender(engine, VAULT.open) for engine in engines]
+        senders = [DeliverySender(engine, Settings(), VAULT.open) for engine in engines]
 
         async def until_nothing_is_left(sender: DeliverySender) -> None:
             while bench.scene.rows("SELECT 1 FROM webhook_deliveries WHERE state = 'waiting'"):
@@ -356,7 +357,7 @@ def test_a_process_that_stops_hands_back_what_it_has_not_finished(
     async def stop_in_the_middle() -> None:
         engine = make_async_engine(bench.url, pool_size=3)
         ending = asyncio.Event()
-        task = asyncio.create_task(DeliverySender(engine, VAULT.open).run(ending))
+        task = asyncio.create_task(DeliverySender(engine, Settings(), VAULT.open).run(ending))
         await asyncio.to_thread(receiver.wait_for, 1)
         ending.set()
         async with asyncio.timeout(5):

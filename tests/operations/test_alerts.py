@@ -158,6 +158,9 @@ def test_each_reading_is_the_rows_own(engine: Engine, scene: Scene, settings: Se
         "assets.stale": 0,
         "assets.failed": 0,
         "runs.failed": 0,
+        "redis.away": 0,
+        "mongodb.away": 0,
+        "s3.away": 0,
     }
 
 

@@ -117,7 +117,7 @@ def test_an_asset_that_is_not_made_any_more_is_missed_by_the_api_process_too(
     )
     state = ApiState(settings)
     try:
-        AlarmWatch(state).look()
+        AlarmWatch(state).turn(lambda: False)
     finally:
         state.close()
     [row] = scene.rows("SELECT level, message FROM alerts WHERE key = 'assets.stale'")

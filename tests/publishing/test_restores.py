@@ -293,7 +293,7 @@ def test_settings_of_a_preview_neither_keep_nor_judge(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MINITIK_DISPATCH=off or another instance: the epoch is not theirs."""
-    from minitik_dagster.publishing.admission import is_ours
+    from minitik_dagster.db.instance import is_ours
 
     epochs.keep(workbench.engine.begin, store(workbench))
     with workbench.engine.connect() as connection:

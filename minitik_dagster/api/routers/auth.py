@@ -28,6 +28,7 @@ from minitik_dagster.api.forms import body_schema, form_or_json, is_form
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import Body, View
+from minitik_dagster.db.instance import is_ours
 from minitik_dagster.errors import InvalidInputError
 
 router = Router(tags=["people"])
@@ -113,7 +114,8 @@ def send_magic_link(
     limit, window = _ASKS_PER_ADDRESS
     with Session(engine) as session, session.begin():
         use_attempt(session, "sign_in.address", digest, limit=limit, window=window)
-        request_link(session, vault, address)
+        ours = is_ours(session.connection(), settings)
+        request_link(session, vault, address, site=None if ours else settings.nextauth_url)
     tasks.add_task(request.app.state.notices.wake)
     if is_form(request):
         page = pages.link_is_coming()

@@ -5,9 +5,16 @@ from typing import Literal, Self
 from minitik_dagster.api.auth import OptionalCallerDep
 from minitik_dagster.api.dependencies import EngineDep, StateDep
 from minitik_dagster.api.openapi import problems
-from minitik_dagster.api.readiness import Check, check_engine, check_others, require_database
+from minitik_dagster.api.readiness import (
+    Check,
+    check_deployment,
+    check_engine,
+    check_others,
+    require_database,
+)
 from minitik_dagster.api.routing import Router
 from minitik_dagster.api.schemas.base import View
+from minitik_dagster.db.instance import not_ours
 from minitik_dagster.db.types import Platform
 from minitik_dagster.operations.publishable import Answer, Verdict, look
 
@@ -88,10 +95,12 @@ def read_readiness(state: StateDep, engine: EngineDep, caller: OptionalCallerDep
     stored = next(check.ok for check in checks if check.name == "s3")
     with engine.connect() as connection:
         outlook = look(connection, state.settings, store_is_there=stored)
+        idle = not_ours(connection, state.settings)
     checks = [
         Check("postgresql", ok=True, detail="answers, at this program's schema"),
         *checks,
         *check_engine(outlook.engine),
+        *check_deployment(idle),
     ]
     well = all(check.ok for check in checks) and not any(
         verdict.is_faulty for verdict in outlook.verdicts
