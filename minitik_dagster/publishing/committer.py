@@ -270,11 +270,6 @@ class Committer:
             )
         )
 
-    async def _wait_until(self, instant: datetime) -> None:
-        # asyncio's timers may fire a fraction of a millisecond early: never send early.
-        while (seconds := self._clock.until(instant)) > 0:  # noqa: ASYNC110 - an instant, not an event
-            await asyncio.sleep(seconds)
-
     async def _open(self, claim: Claim, handle: Handle, version: str) -> tuple[_Opened, float]:
         """Open the ledger row; return it with the send deadline in boot-time seconds."""
         pause = 0.05

@@ -327,12 +327,6 @@ ON CONFLICT ("accountId", "platformPostId") DO UPDATE
 RETURNING "publicationId" AS owner
 """
 
-BOUND_ELSEWHERE = """
-SELECT "platformPostId" FROM posts
-WHERE "accountId" = :account_id AND "publicationId" <> :id
-  AND "platformPostId" = ANY(CAST(:post_ids AS text[]))
-"""
-
 NEXT_WAKE = f"""
 SELECT min({_WAKE}) AS wake FROM publications p
 WHERE {_CLAIMABLE} AND {_SINCE} AND p."leaseOwner" IS NULL AND NOT {HELD_BACK}
