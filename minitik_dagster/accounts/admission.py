@@ -1,7 +1,5 @@
 """Whether this deployment may ask the platforms about this database's accounts."""
 
-from typing import Final
-
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -9,13 +7,11 @@ from minitik_dagster.db.migrate import require_schema, require_world
 from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.settings import Settings
 
-ASKS_NO_PLATFORM: Final = "MINITIK_DISPATCH is off: this deployment asks no platform"
-
 
 def may_ask(settings: Settings) -> None:
     """Raise ConfigurationError where MINITIK_DISPATCH is off."""
     if settings.minitik_dispatch == "off":
-        raise ConfigurationError([ASKS_NO_PLATFORM])
+        raise ConfigurationError(["MINITIK_DISPATCH is off: this deployment asks no platform"])
 
 
 async def admit(engine: AsyncEngine, settings: Settings) -> None:

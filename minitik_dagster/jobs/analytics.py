@@ -32,7 +32,6 @@ from minitik_dagster.assets.metrics import (
     metric_snapshots,
 )
 from minitik_dagster.assets.youtube_reports import youtube_daily_reports
-from minitik_dagster.jobs.asking import skip_where_no_platform_is_asked
 from minitik_dagster.jobs.finish_exports import finish_exports
 from minitik_dagster.resources.analytics import late_days
 from minitik_dagster.settings import load_settings
@@ -91,8 +90,8 @@ def read_metrics_every_hour(
     context: ScheduleEvaluationContext,
 ) -> Iterator[RunRequest | SkipReason]:
     """Ask for this hour's partition, and for the last hours' that were never taken."""
-    if skip := skip_where_no_platform_is_asked():
-        yield skip
+    if load_settings().minitik_dispatch == "off":
+        yield SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
         return
     now = context.scheduled_execution_time.astimezone(UTC)
     hours = [_key(now)]
@@ -137,8 +136,8 @@ def read_youtube_reports_every_day(
     context: ScheduleEvaluationContext,
 ) -> RunRequest | SkipReason:
     """Ask for the last days in one run."""
-    if skip := skip_where_no_platform_is_asked():
-        return skip
+    if load_settings().minitik_dispatch == "off":
+        return SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
     today = context.scheduled_execution_time.astimezone(ZoneInfo(ZONE_NAME)).date()
     first, last = today - timedelta(days=TRAILING_DAYS), today - timedelta(days=1)
     return RunRequest(

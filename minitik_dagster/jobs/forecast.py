@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from minitik_dagster.assets.forecast import everything_due_will_go_out, forecast
-from minitik_dagster.jobs.asking import skip_where_no_platform_is_asked
+from minitik_dagster.settings import load_settings
 
 forecast_publications = define_asset_job(
     "forecast_publications",
@@ -31,4 +31,6 @@ forecast_publications = define_asset_job(
 )
 def forecast_daily() -> RunRequest | SkipReason:
     """Ask for a run, where this deployment may speak to the platforms."""
-    return skip_where_no_platform_is_asked() or RunRequest()
+    if load_settings().minitik_dispatch == "off":
+        return SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
+    return RunRequest()

@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from minitik_dagster.assets.account_health import account_health, account_health_checks
-from minitik_dagster.jobs.asking import skip_where_no_platform_is_asked
+from minitik_dagster.settings import load_settings
 
 probe_accounts = define_asset_job(
     "probe_accounts",
@@ -31,4 +31,6 @@ probe_accounts = define_asset_job(
 )
 def probe_accounts_every_hour() -> RunRequest | SkipReason:
     """Ask for a run, where this deployment may speak to the platforms."""
-    return skip_where_no_platform_is_asked() or RunRequest()
+    if load_settings().minitik_dispatch == "off":
+        return SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
+    return RunRequest()

@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
-from minitik_dagster.jobs.asking import skip_where_no_platform_is_asked
+from minitik_dagster.settings import load_settings
 
 refresh_tokens = define_asset_job(
     "refresh_tokens",
@@ -31,4 +31,6 @@ refresh_tokens = define_asset_job(
 )
 def refresh_tokens_every_5_minutes() -> RunRequest | SkipReason:
     """Ask for a run, where this deployment may speak to the platforms."""
-    return skip_where_no_platform_is_asked() or RunRequest()
+    if load_settings().minitik_dispatch == "off":
+        return SkipReason("MINITIK_DISPATCH is off: this deployment asks no platform")
+    return RunRequest()
