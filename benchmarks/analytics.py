@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from report import tell
 from servers import Ground, ground, machine
 from sqlalchemy import text
 
@@ -147,12 +148,7 @@ def main() -> None:
     chosen = parser.parse_args()
     before = machine()
     figures = ingest(chosen.accounts, chosen.posts)
-    if chosen.json:
-        print(json.dumps({"machine": before, **figures}, indent=2))
-        return
-    print("machine:", before)
-    for name, value in figures.items():
-        print(f"{name:24} {value}")
+    tell(before, figures, as_json=chosen.json)
 
 
 if __name__ == "__main__":

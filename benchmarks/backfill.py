@@ -8,7 +8,6 @@ that the sandbox counted, and the peak memory of the runs' processes; then the s
 """
 
 import argparse
-import json
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 from analytics import fill
 from publish_now import Town, town
+from report import tell
 from servers import load, machine
 from sqlalchemy import text
 
@@ -133,12 +133,7 @@ def main() -> None:
     chosen = parser.parse_args()
     before = machine()
     figures = measure(chosen.channels, chosen.days)
-    if chosen.json:
-        print(json.dumps({"machine": before, **figures}, indent=2))
-        return
-    print("machine:", before)
-    for name, value in figures.items():
-        print(f"{name:24} {value}")
+    tell(before, figures, as_json=chosen.json)
 
 
 if __name__ == "__main__":

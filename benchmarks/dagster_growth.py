@@ -7,7 +7,6 @@ The job check_publications, run as it is on PostgreSQL with this project's dagst
 """
 
 import argparse
-import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ import psycopg
 from dagster import DagsterInstance
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickData, TickStatus
+from report import tell
 from servers import ground, machine
 
 # Runs and ticks of a day by the schedules and sensors of definitions.py; a resident dispatcher's windows
@@ -115,12 +115,7 @@ def main() -> None:
     chosen = parser.parse_args()
     before = machine()
     figures = measure(chosen.runs, chosen.ticks)
-    if chosen.json:
-        print(json.dumps({"machine": before, **figures}, indent=2))
-        return
-    print("machine:", before)
-    for name, value in figures.items():
-        print(f"{name:40} {value}")
+    tell(before, figures, as_json=chosen.json, width=40)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ dashboard's own function: PostgreSQL and MongoDB, no Redis.
 
 import argparse
 import contextlib
-import json
 import sqlite3
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+from report import tell
 from servers import Ground, ground, load, machine
 
 from minitik_dagster.analytics.dashboard import dashboard
@@ -174,12 +174,7 @@ def main() -> None:
     chosen = parser.parse_args()
     before = machine()
     figures = dashboards(chosen.people, chosen.days, chosen.readings)
-    if chosen.json:
-        print(json.dumps({"machine": before, **figures}, indent=2))
-        return
-    print("machine:", before)
-    for name, value in figures.items():
-        print(f"{name:24} {value}")
+    tell(before, figures, as_json=chosen.json)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from report import tell
 from servers import Ground, ground, machine
 from sqlalchemy import text
 
@@ -83,12 +84,7 @@ def main() -> None:
     chosen = parser.parse_args()
     before = machine()
     figures = measure(chosen.accounts, chosen.at_once, chosen.per_minute)
-    if chosen.json:
-        print(json.dumps({"machine": before, **figures}, indent=2))
-        return
-    print("machine:", before)
-    for name, value in figures.items():
-        print(f"{name:32} {value}")
+    tell(before, figures, as_json=chosen.json, width=32)
 
 
 if __name__ == "__main__":

@@ -157,4 +157,5 @@ class _ToEvents(logging.Handler):
                 exc_info=record.exc_info,
             )
         except Exception:
+            # As the standard library wants it of a handler: logging ends no caller.
             self.handleError(record)

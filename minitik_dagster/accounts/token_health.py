@@ -1,37 +1,25 @@
 """Whether tokens will live until they are needed, as questions; and telling owners in time."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 from minitik_dagster.accounts import token_health_queries as queries
+from minitik_dagster.accounts.questions import TABLE_ROWS, accounts_table, find, shown
 from minitik_dagster.accounts.refresh_due import CUT_OFF_AFTER
+from minitik_dagster.db.found import Found
 
-TABLE_ROWS: Final = 100
-
-
-@dataclass(frozen=True)
-class Found:
-    """Accounts a question found: how many, and the first hundred ids."""
-
-    total: int
-    ids: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return self.total > 0
+_COLUMNS: Final = ("account", "platform", "token expires", "last refresh", "outcome")
 
 
 def outlived(connection: Connection) -> Found:
     """Find CONNECTED accounts whose token, or what renews it, ends before their next post."""
-    return _ask(connection, queries.OUTLIVED)
+    return find(connection, queries.OUTLIVED)
 
 
 def ending(connection: Connection) -> Found:
     """Find accounts that cannot be renewed any more in 14 days: a person must connect them anew."""
-    return _ask(connection, queries.ENDING)
+    return find(connection, queries.ENDING)
 
 
 def cut_off(connection: Connection) -> Found:
@@ -40,7 +28,7 @@ def cut_off(connection: Connection) -> Found:
     The next refresh tells which it was: it goes well, or the account becomes EXPIRED with the code
     `refresh_cut_off` and must be reconnected.
     """
-    return _ask(connection, queries.CUT_OFF, after=CUT_OFF_AFTER)
+    return find(connection, queries.CUT_OFF, after=CUT_OFF_AFTER)
 
 
 def tell_who_expires_soon(connection: Connection) -> int:
@@ -50,41 +38,20 @@ def tell_who_expires_soon(connection: Connection) -> int:
 
 
 def token_table(connection: Connection, limit: int = TABLE_ROWS) -> str:
-    """Return the accounts' tokens as a Markdown table: ids, never people, never a secret."""
-    rows = connection.execute(text(queries.TABLE), {"limit": limit}).mappings().all()
-    if not rows:
-        return "No connected account."
-    lines = [
-        "| account | platform | token expires | last refresh | outcome |",
-        "|---|---|---|---|---|",
-        *(_line(dict(row)) for row in rows),
-    ]
-    more = rows[0]["total"] - len(rows)
-    if more:
-        lines.append(f"\n{more} more.")
-    return "\n".join(lines)
+    """Return the accounts' tokens as a Markdown table."""
+    return accounts_table(connection, queries.TABLE, limit, _COLUMNS, _cells)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _cells(row: RowMapping) -> tuple[object, ...]:
     outcome = row["outcome"] or "-"
     if row["failures"]:
         outcome += f" ({row['failures']} times)"
     if row["started_at"]:
-        outcome += f"; begun {_instant(row['started_at'])} and not ended"
-    cells = (
+        outcome += f"; begun {shown(row['started_at'])} and not ended"
+    return (
         row["id"],
         row["platform"],
-        _instant(row["expires_at"]),
-        _instant(row["refreshed_at"]),
+        shown(row["expires_at"]),
+        shown(row["refreshed_at"]),
         outcome,
     )
-    return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
-
-
-def _instant(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}" if at else "-"
-
-
-def _ask(connection: Connection, sql: str, **values: Any) -> Found:
-    rows = connection.execute(text(sql), values).all()
-    return Found(rows[0].total if rows else 0, tuple(row.id for row in rows))

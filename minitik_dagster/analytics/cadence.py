@@ -35,7 +35,6 @@ def _offsets() -> Iterator[int]:
 
 LADDER: Final[tuple[int, ...]] = tuple(_offsets())
 """Hours from a post's first slot to each of its due instants."""
-_RUNGS: Final = frozenset(LADDER)
 
 
 def first_slot(live_at: datetime) -> datetime:
@@ -43,12 +42,6 @@ def first_slot(live_at: datetime) -> datetime:
     utc = live_at.astimezone(UTC)
     floor = utc.replace(minute=0, second=0, microsecond=0)
     return floor if floor == utc else floor + HOUR
-
-
-def is_due(live_at: datetime, slot: datetime) -> bool:
-    """Whether `slot` (a whole hour, UTC) is one of the post's due instants."""
-    hours, rest = divmod(slot - first_slot(live_at), HOUR)
-    return not rest and hours in _RUNGS
 
 
 def next_due(live_at: datetime, slot: datetime) -> datetime | None:

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+from minitik_dagster.accounts.admission import may_ask
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.analytics.snapshots import RUN_FOR, SnapshotReport, Snapshots
 from minitik_dagster.analytics.store import AnalyticsStore
 from minitik_dagster.db.engine import make_async_engine
-from minitik_dagster.errors import ConfigurationError
 from minitik_dagster.platforms.registry import PlatformClients
 from minitik_dagster.publishing.admission import admit
 from minitik_dagster.publishing.database_clock import DatabaseClock
@@ -32,8 +32,7 @@ async def snapshots_of(
     SchemaVersionError for a database of another version or stamped for other platforms, and
     DependencyDownError where MongoDB does not answer.
     """
-    if settings.minitik_dispatch == "off":
-        raise ConfigurationError(["MINITIK_DISPATCH is off: this deployment asks no platform"])
+    may_ask(settings)
     vault = Vault.from_settings(settings)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with contextlib.AsyncExitStack() as stack:

@@ -88,6 +88,7 @@ class RequestBoundary:
                 raise
             await _send_problem(scope, send_with_id, request_id, *_too_large(most))
         except Exception as error:
+            # A defect of ours: its words may hold values, so the log has its class and place alone.
             _log.error(
                 "request.failed",
                 error=type(error).__name__,

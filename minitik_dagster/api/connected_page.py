@@ -1,13 +1,12 @@
 """The page at the end of a connection in a browser: plain HTML, no script, nothing from elsewhere."""
 
-import hashlib
 import re
-from base64 import b64encode
 from html import escape
 from typing import Final
 
 from fastapi.responses import HTMLResponse
 
+from minitik_dagster.api.html import html_page, page_headers
 from minitik_dagster.db.types import Platform
 from minitik_dagster.platforms.oauth_refusals import NAMES, REFUSALS
 
@@ -16,17 +15,7 @@ _STYLE: Final = (
     "color:#1b1b1f;background:#fafafa}h1{font-size:1.4rem}button{font:inherit;padding:.5rem 1.2rem;"
     "border:0;border-radius:.4rem;background:#2447c8;color:#fff;cursor:pointer;margin-top:1rem}"
 )
-_STYLE_HASH: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-# The callback's address holds a code and a state: no cache keeps it, no page elsewhere learns it.
-HEADERS: Final = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "strict-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
+HEADERS: Final = page_headers(_STYLE)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _COUNT: Final = re.compile(r"[1-9][0-9]{0,5}")
 _OTHERS: Final = {
@@ -67,10 +56,4 @@ def _why(code: str, platform: str) -> str:
 
 
 def _page(title: str, body: str) -> HTMLResponse:
-    return HTMLResponse(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>",
-        headers=HEADERS,
-    )
+    return html_page(title, body, style=_STYLE)

@@ -1,11 +1,11 @@
 """The few pages that signing in needs: plain HTML, no script, nothing from elsewhere."""
 
-import hashlib
-from base64 import b64encode
 from html import escape
 from typing import Final
 
 from fastapi.responses import HTMLResponse
+
+from minitik_dagster.api.html import html_page, page_headers
 
 _STYLE: Final = (
     "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:26rem;margin:15vh auto;padding:0 1rem;"
@@ -14,29 +14,11 @@ _STYLE: Final = (
     "button{padding:.5rem 1.2rem;border:0;border-radius:.4rem;background:#2447c8;color:#fff;"
     "cursor:pointer;margin-top:1rem}label.check input{display:inline;margin-right:.5rem}"
 )
-_STYLE_HASH: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-HEADERS: Final = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    ),
-    # The path holds a token, so no page elsewhere may learn it. `no-referrer` would also take the
-    # Origin from our own forms (Fetch, "append a request Origin header").
-    "Referrer-Policy": "strict-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
+HEADERS: Final = page_headers(_STYLE)
 
 
 def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
-    return HTMLResponse(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>",
-        status,
-        headers=HEADERS,
-    )
+    return html_page(title, body, style=_STYLE, status=status)
 
 
 def ask_address() -> HTMLResponse:

@@ -5,35 +5,33 @@ accounts/probing.py's and accounts/probe_health.py's.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
-    AssetCheckSpec,
     AssetKey,
     MaterializeResult,
     MetadataValue,
     asset,
     multi_asset_check,
 )
-from sqlalchemy import Connection
 
 from minitik_dagster.accounts import probe_health
-from minitik_dagster.accounts.token_health import Found
+from minitik_dagster.assets.questions import Question, ask_all, specs_of
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.settings import SettingsResource
 
 ACCOUNT_HEALTH_KEY = AssetKey("account_health")
 
-_QUESTIONS: dict[str, tuple[str, Callable[[Connection], Found], AssetCheckSeverity]] = {
-    "accounts_probed_daily": (
+_QUESTIONS = {
+    "accounts_probed_daily": Question(
         "Every connected account's platform has told within a day (and two hours) who we are to it.",
         probe_health.unprobed,
         AssetCheckSeverity.ERROR,
     ),
-    "no_account_out_of_order": (
+    "no_account_out_of_order": Question(
         "No account's last probe found access withdrawn, a permission gone or somebody else's account.",
         probe_health.out_of_order,
         AssetCheckSeverity.WARN,
@@ -78,28 +76,10 @@ def account_health(
 
 @multi_asset_check(
     name="account_health_checks",
-    specs=[
-        AssetCheckSpec(name, asset=ACCOUNT_HEALTH_KEY, description=description)
-        for name, (description, _, _) in _QUESTIONS.items()
-    ],
+    specs=specs_of(ACCOUNT_HEALTH_KEY, _QUESTIONS),
     op_tags={"minitik/kind": "check"},
 )
 def account_health_checks(database: DatabaseResource) -> Iterator[AssetCheckResult]:
     """Ask each question once."""
     with database.connect() as connection:
-        for name, (_, ask, severity) in _QUESTIONS.items():
-            found = ask(connection)
-            shown = "\n".join(f"- {account_id}" for account_id in found.ids)
-            more = found.total - len(found.ids)
-            yield AssetCheckResult(
-                asset_key=ACCOUNT_HEALTH_KEY,
-                check_name=name,
-                passed=not found,
-                severity=severity,
-                metadata={
-                    "accounts": MetadataValue.int(found.total),
-                    "ids": MetadataValue.md(
-                        shown + (f"\n\n{more} more." if more else "") if found else "None."
-                    ),
-                },
-            )
+        yield from ask_all(connection, ACCOUNT_HEALTH_KEY, _QUESTIONS, counted="accounts")

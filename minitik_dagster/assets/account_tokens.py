@@ -5,41 +5,38 @@ accounts/refresh_due.py's and accounts/token_health.py's.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
-    AssetCheckSpec,
     AssetKey,
     MaterializeResult,
     MetadataValue,
     asset,
     multi_asset_check,
 )
-from sqlalchemy import Connection
 
 from minitik_dagster.accounts import token_health
+from minitik_dagster.assets.questions import Question, ask_all, specs_of
 from minitik_dagster.resources.database import DatabaseResource
 from minitik_dagster.resources.settings import SettingsResource
 
 ACCOUNT_TOKENS_KEY = AssetKey("account_tokens")
 
-_QUESTIONS: dict[
-    str, tuple[str, Callable[[Connection], token_health.Found], AssetCheckSeverity]
-] = {
-    "tokens_reach_next_post": (
+_QUESTIONS = {
+    "tokens_reach_next_post": Question(
         "Every connected account's token, or what renews it, lives until its next post.",
         token_health.outlived,
         AssetCheckSeverity.ERROR,
     ),
-    "no_connection_ends_soon": (
+    "no_connection_ends_soon": Question(
         "No connected account must be connected anew within 14 days (notices: 14, 7, 1 days).",
         token_health.ending,
         AssetCheckSeverity.WARN,
     ),
-    "no_refresh_cut_off": (
+    "no_refresh_cut_off": Question(
         "No refresh began and never ended; the next one shows whether the tokens were lost.",
         token_health.cut_off,
         AssetCheckSeverity.WARN,
@@ -85,28 +82,10 @@ def account_tokens(
 
 @multi_asset_check(
     name="account_token_checks",
-    specs=[
-        AssetCheckSpec(name, asset=ACCOUNT_TOKENS_KEY, description=description)
-        for name, (description, _, _) in _QUESTIONS.items()
-    ],
+    specs=specs_of(ACCOUNT_TOKENS_KEY, _QUESTIONS),
     op_tags={"minitik/kind": "check"},
 )
 def account_token_checks(database: DatabaseResource) -> Iterator[AssetCheckResult]:
     """Ask each question once."""
     with database.connect() as connection:
-        for name, (_, ask, severity) in _QUESTIONS.items():
-            found = ask(connection)
-            shown = "\n".join(f"- {account_id}" for account_id in found.ids)
-            more = found.total - len(found.ids)
-            yield AssetCheckResult(
-                asset_key=ACCOUNT_TOKENS_KEY,
-                check_name=name,
-                passed=not found,
-                severity=severity,
-                metadata={
-                    "accounts": MetadataValue.int(found.total),
-                    "ids": MetadataValue.md(
-                        shown + (f"\n\n{more} more." if more else "") if found else "None."
-                    ),
-                },
-            )
+        yield from ask_all(connection, ACCOUNT_TOKENS_KEY, _QUESTIONS, counted="accounts")

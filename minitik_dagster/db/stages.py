@@ -61,14 +61,4 @@ STATUS_OF: dict[Stage, PublicationStatus] = {
     Stage.CANCELLED: PublicationStatus.FAILED,
 }
 
-# What a dispatcher may claim when its time has come; the partial index has the same list.
-CLAIMABLE = (
-    Stage.SCHEDULED,
-    Stage.PREPARING,
-    Stage.PREPARED,
-    Stage.PARKED,
-    Stage.COMMITTING,
-    Stage.CONFIRMING,
-    Stage.UNKNOWN,
-)
 FINAL = (Stage.LIVE, Stage.FAILED, Stage.CANCELLED, Stage.REMOVED)

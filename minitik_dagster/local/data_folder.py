@@ -6,8 +6,6 @@ from pathlib import Path
 
 from minitik_dagster.local.errors import FolderUnusableError, LocalStackError
 
-DEFAULT_NAME = ".minitik"
-
 
 class DataFolder:
     """`<data dir>`: servers' data, logs, keys and endpoints.

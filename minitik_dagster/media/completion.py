@@ -33,7 +33,13 @@ from minitik_dagster.media.object_store import (
     StoredPart,
     UploadGoneError,
 )
-from minitik_dagster.media.parts import clean_etag, part_length, record_parts, recorded_parts
+from minitik_dagster.media.part_checks import (
+    UPLOAD_AGAIN,
+    check_numbers,
+    parts_as_listed,
+    parts_as_told,
+)
+from minitik_dagster.media.parts import clean_etag, record_parts, recorded_parts
 from minitik_dagster.media.probe import Probe, probe
 from minitik_dagster.media.uploads import (
     COMPLETION_LEASE,
@@ -45,7 +51,6 @@ from minitik_dagster.media.verdicts import Verdict, judge_all
 from minitik_dagster.notifications.events import CONTENT_READY, tell
 
 _CLEAN_AT_ONCE: Final = 20
-_UPLOAD_AGAIN: Final = "Get fresh URLs with GET …/resume and send the part again."
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Completion:
                 raise StateConflictError(
                     f"The upload is {state} and cannot be completed.", state=state
                 )
-            _check_numbers(told, upload)
+            check_numbers(told, upload)
             taken_over = upload.status == "completing"
             upload.status = "completing"
             # The stored instant has milliseconds: the claim is compared with what is stored.
@@ -156,7 +161,11 @@ class Completion:
         upload = claim.upload
         try:
             listed = self._store.list_parts(upload.s3_key, upload.s3_upload_id)
-            parts = _checked_as_told(claim) if listed is None else _checked_as_listed(claim, listed)
+            parts = (
+                parts_as_told(upload, claim.parts)
+                if listed is None
+                else parts_as_listed(upload, claim.parts, listed)
+            )
             self._store.complete(upload.s3_key, upload.s3_upload_id, parts)
         except PartsRefusedError as refused:
             only = "parts[1]" if upload.total_chunks == 1 else "parts"
@@ -164,7 +173,7 @@ class Completion:
                 FieldProblem(
                     only,
                     f"The object store has other parts than were named ({refused.code}).",
-                    f"Compare the ETags. {_UPLOAD_AGAIN}",
+                    f"Compare the ETags. {UPLOAD_AGAIN}",
                 )
             ) from None
         except UploadGoneError:
@@ -306,76 +315,3 @@ def _fingerprint(found: Probe, stored: StoredObject) -> str:
     if found.facts.sha256 is not None:
         return f"sha256:{found.facts.sha256}"
     return f"s3:{stored.size}:{stored.etag}"
-
-
-def _check_numbers(told: Mapping[int, str], upload: UploadSession) -> None:
-    strange = [number for number in told if not 1 <= number <= upload.total_chunks]
-    if strange:
-        raise InvalidInputError(
-            *[
-                FieldProblem(
-                    f"parts[{number}]",
-                    f"The upload has no part {number}.",
-                    f"Use 1 to {upload.total_chunks}.",
-                )
-                for number in strange
-            ]
-        )
-
-
-def _checked_as_listed(claim: _Claim, listed: Sequence[StoredPart]) -> tuple[StoredPart, ...]:
-    """Hold what the store lists against the plan and against what the client told."""
-    upload, problems, parts = claim.upload, [], []
-    arrived = {part.number: part for part in listed}
-    for number in range(1, upload.total_chunks + 1):
-        part, told = arrived.get(number), claim.parts.get(number)
-        length = part_length(upload, number)
-        if part is None:
-            problems.append(_missing(number))
-        elif part.size != length:
-            problems.append(
-                FieldProblem(
-                    f"parts[{number}]",
-                    f"Part {number} has {part.size} bytes, {length} were announced.",
-                    _UPLOAD_AGAIN,
-                )
-            )
-        elif told is not None and told.etag and told.etag != part.etag:
-            problems.append(
-                FieldProblem(
-                    f"parts[{number}].etag",
-                    f"Part {number}: ETag {told.etag} was told, the object store has {part.etag}.",
-                    "Send the ETag of the part as it was last uploaded, or leave it out.",
-                )
-            )
-        else:
-            parts.append(part)
-    if problems:
-        raise RuleRefusedError(*problems)
-    return tuple(parts)
-
-
-def _checked_as_told(claim: _Claim) -> tuple[StoredPart, ...]:
-    """Where the store cannot list, the client's ETags stand for the parts; the store compares them."""
-    upload, problems, parts = claim.upload, [], []
-    for number in range(1, upload.total_chunks + 1):
-        part = claim.parts.get(number)
-        if part is None:
-            problems.append(_missing(number))
-        elif not part.etag:
-            problems.append(
-                FieldProblem(
-                    f"parts[{number}].etag",
-                    f"Part {number} needs its ETag: this object store cannot list parts.",
-                    f"PUT …/chunk/{number} with the ETag header of the part's answer.",
-                )
-            )
-        else:
-            parts.append(part)
-    if problems:
-        raise RuleRefusedError(*problems)
-    return tuple(parts)
-
-
-def _missing(number: int) -> FieldProblem:
-    return FieldProblem(f"parts[{number}]", f"Part {number} has not been uploaded.", _UPLOAD_AGAIN)

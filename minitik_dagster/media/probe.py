@@ -42,17 +42,6 @@ class Probe:
     thumbnail: bytes
 
 
-def probe_file(path: Path) -> Probe:
-    """Probe a local file. Raises InvalidInputError as `probe` does."""
-    with path.open("rb") as file:
-
-        def read(offset: int, length: int) -> bytes:
-            file.seek(offset)
-            return file.read(length)
-
-        return probe(read, path.stat().st_size)
-
-
 def probe(
     read: ReadRange,
     size: int,

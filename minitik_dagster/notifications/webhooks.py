@@ -28,7 +28,6 @@ from minitik_dagster.outbound import Outbound, OutboundError
 
 MOST_PER_USER: Final = 10
 SWITCHED_OFF: Final = "its owner switched it off"
-STATES: Final = ("waiting", "delivered", "dead")
 # Standard Webhooks: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
 _SECRET_BYTES: Final = 32
 _NOW: Final = text("SELECT statement_timestamp() AT TIME ZONE 'UTC'")

@@ -16,8 +16,8 @@ from minitik_dagster.errors import DependencyDownError
 from minitik_dagster.operations.figures import Figures
 from minitik_dagster.operations.lateness import StepOfDay
 from minitik_dagster.resilience.breaker import BreakerState, read_states
+from minitik_dagster.resilience.limit_peaks import LimitPeak, read_peaks
 from minitik_dagster.resilience.limits_table import budgets
-from minitik_dagster.resilience.limits_use import LimitUse, read_use
 from minitik_dagster.scheduling.counts import QueueMetrics
 from minitik_dagster.settings import Settings
 
@@ -30,7 +30,7 @@ class RedisFigures:
     """What only Redis knows; None while it does not answer."""
 
     breakers: Sequence[BreakerState]
-    limits: Sequence[LimitUse]
+    limits: Sequence[LimitPeak]
 
     @classmethod
     def read(cls, settings: Settings) -> "RedisFigures | None":
@@ -39,7 +39,7 @@ class RedisFigures:
             return None
         url = settings.redis_url.get_secret_value()
         try:
-            return cls(read_states(url), read_use(url, budgets(settings)))
+            return cls(read_states(url), read_peaks(url, budgets(settings)))
         except DependencyDownError:
             return None
 

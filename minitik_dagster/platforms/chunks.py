@@ -17,11 +17,6 @@ class ChunkPlan:
     chunk_size: int
     count: int
 
-    @property
-    def last_start(self) -> int:
-        """Offset of the chunk that is held back for the commit."""
-        return self.chunk_size * (self.count - 1)
-
     def span(self, index: int) -> tuple[int, int]:
         """Return offset and length of chunk `index`, counted from 0."""
         start = self.chunk_size * index

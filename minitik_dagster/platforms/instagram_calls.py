@@ -6,17 +6,18 @@ is the one call whose page shows it in the query only.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
 
 from minitik_dagster.clock import Clock
-from minitik_dagster.platforms.answers import Answer, dig, whole_number
+from minitik_dagster.platforms.answers import dig, whole_number
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import LaneName, PlatformHttp
 from minitik_dagster.platforms.instagram_outcomes import classify, classify_refresh
 from minitik_dagster.platforms.port import SendGate, TokenSet
+from minitik_dagster.platforms.tokens import bearer, read_tokens
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class InstagramCalls:
             method,
             self.base + path,
             lane=LaneName.COMMIT if can_publish else LaneName.CALLS,
-            headers={"Authorization": f"Bearer {token.get_secret_value()}"},
+            headers=bearer(token),
             form=form,
             can_publish=can_publish,
             gate=gate,
@@ -149,14 +150,13 @@ class InstagramCalls:
 
     async def refresh(self, token: SecretStr) -> TokenSet:
         """Renew a long-lived token of at least 24 hours; there is no refresh token."""
-        answer: Answer = await self._http.send(
+        answer = await self._http.send(
             "GET",
             f"{self._root}/refresh_access_token?grant_type=ig_refresh_token"
             f"&access_token={token.get_secret_value()}",
         )
         got = answer.json
-        fresh = got.get("access_token")
-        if answer.status != 200 or not isinstance(fresh, str):
+        if answer.status != 200 or not isinstance(got.get("access_token"), str):
             error = got.get("error")
             raise classify_refresh(
                 answer.status,
@@ -164,11 +164,7 @@ class InstagramCalls:
                 _number(dig(error, "error_subcode")),
                 dig(error, "message"),
             )
-        seconds = whole_number(got.get("expires_in"))
-        return TokenSet(
-            access_token=SecretStr(fresh),
-            expires_in=None if seconds is None else timedelta(seconds=seconds),
-        )
+        return read_tokens(got)
 
 
 def _number(value: Any) -> int | None:

@@ -7,7 +7,7 @@ Instagram" (developers.facebook.com; no PKCE), "Using OAuth 2.0 for Web Server A
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from authlib.common.urls import add_params_to_uri
@@ -16,11 +16,12 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from pydantic import SecretStr
 
 from minitik_dagster.db.types import Platform
-from minitik_dagster.platforms.answers import Answer, dig, whole_number
+from minitik_dagster.platforms.answers import Answer, dig
 from minitik_dagster.platforms.endpoints import App
 from minitik_dagster.platforms.http import PlatformHttp
 from minitik_dagster.platforms.oauth_refusals import read_refusal
 from minitik_dagster.platforms.port import TokenSet
+from minitik_dagster.platforms.tokens import read_tokens
 from minitik_dagster.settings import Settings
 
 GOOGLE_SCOPE: Final = "https://www.googleapis.com/auth/"
@@ -61,16 +62,59 @@ class ConsentFlow(Protocol):
         ...
 
 
-class TikTokConsent:
-    """TikTok: `client_key`, scopes separated by commas, access and refresh token."""
+class _CodeGrant:
+    """What the three flows share: our app, the platform's consent page, and its token endpoint."""
 
+    platform: Platform
     uses_pkce = False
 
-    def __init__(self, http: PlatformHttp, settings: Settings, app: App) -> None:
+    def __init__(self, http: PlatformHttp, app: App, *, page: str, token: str) -> None:
         self._http = http
-        self._page = settings.tiktok_auth_base_url + "/v2/auth/authorize/"
-        self._token = settings.tiktok_api_base_url + "/v2/oauth/token/"
         self._app = app
+        self._page = page
+        self._token = token
+
+    async def _ask(self, code: SecretStr, redirect_uri: str, **fields: str) -> Answer:
+        body = prepare_token_request(
+            "authorization_code", redirect_uri=redirect_uri, code=code.get_secret_value(), **fields
+        )
+        return await self._http.send("POST", self._token, headers=_FORM, content=str(body).encode())
+
+    def _opened(self, answer: Answer, inner: Any = None) -> Mapping[str, Any]:
+        """Return an answer's fields when it has a token, else raise what the refusal means."""
+        got: Mapping[str, Any] = inner if isinstance(inner, Mapping) else answer.json
+        token = got.get("access_token")
+        if answer.status == 200 and isinstance(token, str) and token:
+            return got
+        error = got.get("error")
+        words = (
+            got.get("error_description")
+            or got.get("error_message")
+            or (error.get("message") if isinstance(error, Mapping) else None)
+        )
+        code = error if isinstance(error, str) else str(dig(error, "code") or "")
+        raise read_refusal(self.platform, code, words, status=answer.status)
+
+    def _granted(self, got: Mapping[str, Any], *, separator: str) -> TokenSet:
+        """Read the tokens; scopes left out are the ones that were asked for."""
+        tokens = read_tokens(got, separator=separator)
+        if isinstance(got.get("scope"), str):
+            return tokens
+        return replace(tokens, scopes=REQUESTED_SCOPES[self.platform])
+
+
+class TikTokConsent(_CodeGrant):
+    """TikTok: `client_key`, scopes separated by commas, access and refresh token."""
+
+    platform = Platform.TIKTOK
+
+    def __init__(self, http: PlatformHttp, settings: Settings, app: App) -> None:
+        super().__init__(
+            http,
+            app,
+            page=settings.tiktok_auth_base_url + "/v2/auth/authorize/",
+            token=settings.tiktok_api_base_url + "/v2/oauth/token/",
+        )
 
     def authorize_url(self, state: str, redirect_uri: str, verifier: SecretStr | None) -> str:
         """Return the URL; no client_id is in it, so Authlib's grant URI does not fit."""
@@ -81,7 +125,7 @@ class TikTokConsent:
                 [
                     ("client_key", client),
                     ("response_type", "code"),
-                    ("scope", ",".join(REQUESTED_SCOPES[Platform.TIKTOK])),
+                    ("scope", ",".join(REQUESTED_SCOPES[self.platform])),
                     ("redirect_uri", redirect_uri),
                     ("state", state),
                 ],
@@ -93,31 +137,23 @@ class TikTokConsent:
     ) -> TokenSet:
         """Ask /v2/oauth/token/; its errors are flat, and may come with HTTP 200."""
         client, secret = self._app.credentials()
-        got = _opened(
-            Platform.TIKTOK,
-            await _post(
-                self._http,
-                self._token,
-                code,
-                redirect_uri,
-                client_key=client,
-                client_secret=secret,
-            ),
-        )
-        return _token_set(got, Platform.TIKTOK, separator=",")
+        answer = await self._ask(code, redirect_uri, client_key=client, client_secret=secret)
+        return self._granted(self._opened(answer), separator=",")
 
 
-class InstagramConsent:
+class InstagramConsent(_CodeGrant):
     """Instagram: a short-lived token is exchanged for one of 60 days; there is no refresh token."""
 
-    uses_pkce = False
+    platform = Platform.INSTAGRAM
 
     def __init__(self, http: PlatformHttp, settings: Settings, app: App) -> None:
-        self._http = http
-        self._page = settings.instagram_auth_base_url + "/oauth/authorize"
-        self._token = settings.instagram_api_base_url + "/oauth/access_token"
+        super().__init__(
+            http,
+            app,
+            page=settings.instagram_auth_base_url + "/oauth/authorize",
+            token=settings.instagram_api_base_url + "/oauth/access_token",
+        )
         self._long = settings.instagram_graph_base_url + "/access_token"
-        self._app = app
 
     def authorize_url(self, state: str, redirect_uri: str, verifier: SecretStr | None) -> str:
         """Return the URL; scopes are separated by commas."""
@@ -128,7 +164,7 @@ class InstagramConsent:
                 client,
                 "code",
                 redirect_uri=redirect_uri,
-                scope=",".join(REQUESTED_SCOPES[Platform.INSTAGRAM]),
+                scope=",".join(REQUESTED_SCOPES[self.platform]),
                 state=state,
             )
         )
@@ -138,15 +174,8 @@ class InstagramConsent:
     ) -> TokenSet:
         """Ask for both tokens; the first answer is wrapped in `data`, or flat in the older form."""
         client, secret = self._app.credentials()
-        answer = await _post(
-            self._http,
-            self._token,
-            code,
-            redirect_uri,
-            client_id=client,
-            client_secret=secret,
-        )
-        short = _opened(Platform.INSTAGRAM, answer, dig(answer.json, "data", 0))
+        answer = await self._ask(code, redirect_uri, client_id=client, client_secret=secret)
+        short = self._opened(answer, dig(answer.json, "data", 0))
         granted = short.get("permissions")
         if isinstance(granted, list):
             granted = ",".join(str(one) for one in granted)
@@ -158,20 +187,23 @@ class InstagramConsent:
                 ("access_token", str(short["access_token"])),
             ],
         )
-        got = _opened(Platform.INSTAGRAM, await self._http.send("GET", str(url)))
-        return _token_set({**got, "scope": granted}, Platform.INSTAGRAM, separator=",")
+        got = self._opened(await self._http.send("GET", str(url)))
+        return self._granted({**got, "scope": granted}, separator=",")
 
 
-class GoogleConsent:
+class GoogleConsent(_CodeGrant):
     """Google, for YouTube: PKCE, and a refresh token for each consent (offline, prompt=consent)."""
 
+    platform = Platform.YOUTUBE
     uses_pkce = True
 
     def __init__(self, http: PlatformHttp, settings: Settings, app: App) -> None:
-        self._http = http
-        self._page = settings.google_auth_base_url + "/o/oauth2/v2/auth"
-        self._token = settings.google_oauth_base_url + "/token"
-        self._app = app
+        super().__init__(
+            http,
+            app,
+            page=settings.google_auth_base_url + "/o/oauth2/v2/auth",
+            token=settings.google_oauth_base_url + "/token",
+        )
 
     def authorize_url(self, state: str, redirect_uri: str, verifier: SecretStr | None) -> str:
         """Return the URL with the S256 challenge of `verifier`."""
@@ -190,7 +222,7 @@ class GoogleConsent:
                 client,
                 "code",
                 redirect_uri=redirect_uri,
-                scope=" ".join(REQUESTED_SCOPES[Platform.YOUTUBE]),
+                scope=" ".join(REQUESTED_SCOPES[self.platform]),
                 state=state,
                 access_type="offline",
                 prompt="consent",
@@ -203,59 +235,11 @@ class GoogleConsent:
     ) -> TokenSet:
         """Ask /token with the verifier; the answer may lack a refresh token."""
         client, secret = self._app.credentials()
-        got = _opened(
-            Platform.YOUTUBE,
-            await _post(
-                self._http,
-                self._token,
-                code,
-                redirect_uri,
-                client_id=client,
-                client_secret=secret,
-                code_verifier="" if verifier is None else verifier.get_secret_value(),
-            ),
+        answer = await self._ask(
+            code,
+            redirect_uri,
+            client_id=client,
+            client_secret=secret,
+            code_verifier="" if verifier is None else verifier.get_secret_value(),
         )
-        return _token_set(got, Platform.YOUTUBE, separator=" ")
-
-
-async def _post(
-    http: PlatformHttp, url: str, code: SecretStr, redirect_uri: str, **fields: str
-) -> Answer:
-    body = prepare_token_request(
-        "authorization_code", redirect_uri=redirect_uri, code=code.get_secret_value(), **fields
-    )
-    return await http.send("POST", url, headers=_FORM, content=str(body).encode())
-
-
-def _opened(platform: Platform, answer: Answer, inner: Any = None) -> Mapping[str, Any]:
-    """Return an answer's fields when it has a token, else raise what the refusal means."""
-    got: Mapping[str, Any] = inner if isinstance(inner, Mapping) else answer.json
-    token = got.get("access_token")
-    if answer.status == 200 and isinstance(token, str) and token:
-        return got
-    error = got.get("error")
-    words = (
-        got.get("error_description")
-        or got.get("error_message")
-        or (error.get("message") if isinstance(error, Mapping) else None)
-    )
-    code = error if isinstance(error, str) else str(dig(error, "code") or "")
-    raise read_refusal(platform, code, words, status=answer.status)
-
-
-def _token_set(got: Mapping[str, Any], platform: Platform, *, separator: str) -> TokenSet:
-    """Read the fields of RFC 6749, section 5.1; scopes left out are the ones that were asked for."""
-    refresh, scope = got.get("refresh_token"), got.get("scope")
-    granted = tuple(name.strip() for name in str(scope or "").split(separator) if name.strip())
-    return TokenSet(
-        access_token=SecretStr(str(got["access_token"])),
-        expires_in=_seconds(got.get("expires_in")),
-        refresh_token=SecretStr(refresh) if isinstance(refresh, str) and refresh else None,
-        refresh_expires_in=_seconds(got.get("refresh_expires_in")),
-        scopes=granted if isinstance(scope, str) else REQUESTED_SCOPES[platform],
-    )
-
-
-def _seconds(value: Any) -> timedelta | None:
-    number = whole_number(value)
-    return None if number is None else timedelta(seconds=number)
+        return self._granted(self._opened(answer), separator=" ")

@@ -83,9 +83,3 @@ class PlatformClients:
         client = self._clients[Platform.TIKTOK]
         assert isinstance(client, TikTokClient)
         return client
-
-    def youtube(self) -> YouTubeClient:
-        """Return YouTube's client, for what only YouTube has."""
-        client = self._clients[Platform.YOUTUBE]
-        assert isinstance(client, YouTubeClient)
-        return client

@@ -48,6 +48,7 @@ from minitik_dagster.platforms.tiktok_outcomes import (
     classify_upload,
 )
 from minitik_dagster.platforms.tiktok_post import check_size, foreseen, post_info, switched_off
+from minitik_dagster.platforms.tokens import require_refresh_token
 
 UPLOAD_URL_LIFETIME = timedelta(hours=1)
 # R2: past the URL's hour and this margin, an upload that reads unpublished can never be completed.
@@ -307,13 +308,7 @@ class TikTokClient:
 
     async def refresh(self, access_token: SecretStr, refresh_token: SecretStr | None) -> TokenSet:
         """Rotate the tokens; the old refresh token is worthless afterwards."""
-        if refresh_token is None:
-            error = RevokedError(
-                "no TikTok refresh token is stored", fix="reconnect the TikTok account"
-            )
-            error.expired = True
-            raise error
-        return await self._calls.refresh(refresh_token)
+        return await self._calls.refresh(require_refresh_token(refresh_token, Platform.TIKTOK))
 
     async def revoke(self, access_token: SecretStr, refresh_token: SecretStr | None) -> Removal:
         """Withdraw the grant by its access token, the only kind that TikTok documents."""

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -14,6 +13,7 @@ from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import LaneName, PlatformHttp
 from minitik_dagster.platforms.port import SendGate, TokenSet
 from minitik_dagster.platforms.tiktok_outcomes import classify, classify_oauth, classify_revoke
+from minitik_dagster.platforms.tokens import bearer, read_oauth_error, read_tokens
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,7 @@ class TikTokCalls:
         answer = await self._http.send(
             method,
             self._base + path,
-            headers={
-                "Authorization": f"Bearer {token.get_secret_value()}",
-                "Content-Type": "application/json; charset=UTF-8",
-            },
+            headers={**bearer(token), "Content-Type": "application/json; charset=UTF-8"},
             json=body,
         )
         envelope = answer.json
@@ -149,19 +146,9 @@ class TikTokCalls:
                 "refresh_token": refresh_token.get_secret_value(),
             },
         )
-        got = answer.json
-        access, rotated = got.get("access_token"), got.get("refresh_token")
-        if answer.status != 200 or not isinstance(access, str):
-            raise classify_oauth(
-                answer.status, str(got.get("error") or ""), got.get("error_description")
-            )
-        return TokenSet(
-            access_token=SecretStr(access),
-            expires_in=_seconds(got.get("expires_in")),
-            refresh_token=SecretStr(rotated) if isinstance(rotated, str) else refresh_token,
-            refresh_expires_in=_seconds(got.get("refresh_expires_in")),
-            scopes=tuple(name for name in str(got.get("scope") or "").split(",") if name),
-        )
+        if answer.status != 200 or not isinstance(answer.json.get("access_token"), str):
+            raise classify_oauth(answer.status, *read_oauth_error(answer))
+        return read_tokens(answer.json, kept=refresh_token, separator=",")
 
     async def revoke(self, access_token: SecretStr) -> None:
         """Withdraw the app's access ("Revoke a User Access Token"); success is an empty answer."""
@@ -175,15 +162,5 @@ class TikTokCalls:
                 "token": access_token.get_secret_value(),
             },
         )
-        code = answer.json.get("error")
-        if answer.status != 200 or code:
-            raise classify_revoke(
-                answer.status,
-                code if isinstance(code, str) else "",
-                answer.json.get("error_description"),
-            )
-
-
-def _seconds(value: Any) -> timedelta | None:
-    number = whole_number(value)
-    return None if number is None else timedelta(seconds=number)
+        if answer.status != 200 or answer.json.get("error"):
+            raise classify_revoke(answer.status, *read_oauth_error(answer))

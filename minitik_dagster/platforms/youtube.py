@@ -16,7 +16,6 @@ from minitik_dagster.errors import (
     HandleDeadError,
     PlatformError,
     RejectedError,
-    RevokedError,
     ThrottledError,
     TransientError,
 )
@@ -47,6 +46,7 @@ from minitik_dagster.platforms.port import (
     Standing,
     TokenSet,
 )
+from minitik_dagster.platforms.tokens import require_refresh_token
 from minitik_dagster.platforms.youtube_calls import SessionState, YouTubeCalls
 from minitik_dagster.platforms.youtube_outcomes import POLICY_VERSION, classify_processing
 from minitik_dagster.platforms.youtube_resource import snippet, status_part
@@ -331,13 +331,7 @@ class YouTubeClient:
 
     async def refresh(self, access_token: SecretStr, refresh_token: SecretStr | None) -> TokenSet:
         """Get a new access token; the refresh token stays."""
-        if refresh_token is None:
-            error = RevokedError(
-                "no YouTube refresh token is stored", fix="reconnect the YouTube account"
-            )
-            error.expired = True
-            raise error
-        return await self._calls.refresh(refresh_token)
+        return await self._calls.refresh(require_refresh_token(refresh_token, Platform.YOUTUBE))
 
     async def revoke(self, access_token: SecretStr, refresh_token: SecretStr | None) -> Removal:
         """Withdraw the grant by either token; the refresh token is the one that lives longer."""

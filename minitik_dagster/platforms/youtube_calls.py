@@ -3,17 +3,18 @@
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from pydantic import SecretStr
 
 from minitik_dagster.clock import Clock
 from minitik_dagster.errors import HandleDeadError, PlatformError
-from minitik_dagster.platforms.answers import Answer, dig, whole_number
+from minitik_dagster.platforms.answers import Answer, dig
 from minitik_dagster.platforms.endpoints import Endpoints
 from minitik_dagster.platforms.http import LaneName, PlatformHttp
 from minitik_dagster.platforms.port import SendGate, TokenSet
+from minitik_dagster.platforms.tokens import bearer, read_oauth_error, read_tokens
 from minitik_dagster.platforms.youtube_outcomes import classify, classify_oauth, classify_revoke
 
 _RANGE = re.compile(r"bytes=0-(\d{1,15})")
@@ -84,7 +85,7 @@ class YouTubeCalls:
             method,
             self.base + path,
             lane=LaneName.COMMIT if can_publish else LaneName.CALLS,
-            headers=_bearer(token),
+            headers=bearer(token),
             json=body,
             can_publish=can_publish,
             gate=gate,
@@ -102,7 +103,7 @@ class YouTubeCalls:
             f"{self.base}/upload/youtube/v3/videos?uploadType=resumable&part=snippet,status"
             f"&notifySubscribers={'true' if notify else 'false'}",
             headers={
-                **_bearer(token),
+                **bearer(token),
                 "X-Upload-Content-Length": str(size),
                 "X-Upload-Content-Type": mime_type,
             },
@@ -119,7 +120,7 @@ class YouTubeCalls:
             "PUT",
             session.get_secret_value(),
             headers={
-                **_bearer(token),
+                **bearer(token),
                 "Content-Length": "0",
                 "Content-Range": f"bytes */{size}",
             },
@@ -139,7 +140,7 @@ class YouTubeCalls:
     ) -> SessionState:
         """Send everything from `start` to the end in one PUT."""
         headers = {
-            **_bearer(token),
+            **bearer(token),
             "Content-Type": mime_type,
             "Content-Length": str(size - start),
         }
@@ -204,7 +205,7 @@ class YouTubeCalls:
             "POST",
             f"{self.base}/upload/youtube/v3/thumbnails/set?videoId={video}",
             lane=LaneName.BULK,
-            headers={**_bearer(token), "Content-Type": kind},
+            headers={**bearer(token), "Content-Type": kind},
             content=image,
         )
         if answer.status != 200:
@@ -231,7 +232,7 @@ class YouTubeCalls:
             "GET",
             f"{self._analytics}/v2/reports?ids=channel==MINE&dimensions=day&startDate={first}"
             f"&endDate={last}&metrics={','.join(REPORT_METRICS)}",
-            headers=_bearer(token),
+            headers=bearer(token),
         )
         if answer.status != 200:
             raise self.refused(answer)
@@ -256,22 +257,9 @@ class YouTubeCalls:
                 "refresh_token": refresh_token.get_secret_value(),
             },
         )
-        got = answer.json
-        access, rotated = got.get("access_token"), got.get("refresh_token")
-        if answer.status != 200 or not isinstance(access, str):
-            error = got.get("error")
-            raise classify_oauth(
-                answer.status,
-                error if isinstance(error, str) else "",
-                got.get("error_description"),
-            )
-        seconds = whole_number(got.get("expires_in"))
-        return TokenSet(
-            access_token=SecretStr(access),
-            expires_in=None if seconds is None else timedelta(seconds=seconds),
-            refresh_token=SecretStr(rotated) if isinstance(rotated, str) else refresh_token,
-            scopes=tuple(str(got.get("scope") or "").split()),
-        )
+        if answer.status != 200 or not isinstance(answer.json.get("access_token"), str):
+            raise classify_oauth(answer.status, *read_oauth_error(answer))
+        return read_tokens(answer.json, kept=refresh_token)
 
     async def revoke(self, token: SecretStr) -> None:
         """Withdraw the app's access ("Using OAuth 2.0 for Web Server Applications", revoking)."""
@@ -279,13 +267,4 @@ class YouTubeCalls:
             "POST", self._oauth + "/revoke", form={"token": token.get_secret_value()}
         )
         if answer.status != 200:
-            error = answer.json.get("error")
-            raise classify_revoke(
-                answer.status,
-                error if isinstance(error, str) else "",
-                answer.json.get("error_description"),
-            )
-
-
-def _bearer(token: SecretStr) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token.get_secret_value()}"}
+            raise classify_revoke(answer.status, *read_oauth_error(answer))

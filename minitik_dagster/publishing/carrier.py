@@ -64,7 +64,7 @@ class Carrier:
     async def carry(self, claim: Claim) -> None:
         """Take the publication to its end, or to where it is handed back.
 
-        Raises LeaseLostError when another dispatcher or an edit took it, and DatabaseDownError when
+        Raises LeaseLostError when another dispatcher or an edit took it, and DBAPIError when
         PostgreSQL does not answer: then the caller gives the lease back when it can.
         """
         client = self.client(claim.platform)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -26,9 +26,10 @@ from minitik_dagster.errors import (
 )
 from minitik_dagster.ids import new_id
 from minitik_dagster.platforms.port import Handle, MediaSource, PlatformClient, Receipt
-from minitik_dagster.publishing import queries
+from minitik_dagster.publishing import commit_queries
 from minitik_dagster.publishing.breaker_watch import BreakerOpenError, BreakerWatch
 from minitik_dagster.publishing.database_clock import DatabaseClock
+from minitik_dagster.publishing.grouping import Group
 from minitik_dagster.publishing.pause_watch import PausedError, PauseWatch
 from minitik_dagster.publishing.policy import EnginePolicy
 from minitik_dagster.publishing.starting_line import Runner, StartingLine
@@ -37,43 +38,7 @@ from minitik_dagster.publishing.witness import Witness
 from minitik_dagster.publishing.work import Claim, OpenCommit
 
 _log = structlog.get_logger(__name__)
-_GATHER_SECONDS = 0.004
 _RETRY_DATABASE_SECONDS = (0.1, 0.2, 0.5, 1.0)
-
-_Item = TypeVar("_Item")
-_Answer = TypeVar("_Answer")
-
-
-class Group(Generic[_Item, _Answer]):
-    """Collects what callers ask within a few milliseconds and does it in one call."""
-
-    def __init__(self, run: Callable[[list[_Item]], Awaitable[list[_Answer]]]) -> None:
-        self._run = run
-        self._waiting: list[tuple[_Item, asyncio.Future[_Answer]]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    async def ask(self, item: _Item) -> _Answer:
-        """Return the answer for this item, in the order of `run`'s list."""
-        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._drain())
-        return await future
-
-    async def _drain(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(_GATHER_SECONDS)
-            batch, self._waiting = self._waiting, []
-            try:
-                answers = await self._run([item for item, _ in batch])
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
 
 
 @dataclass(frozen=True)
@@ -262,7 +227,7 @@ class Committer:
         await self._patiently(
             lambda: self._store.fenced(
                 claim,
-                queries.CLOSE_COMMIT,
+                commit_queries.CLOSE_COMMIT,
                 step_id=commit.step_id,
                 ended=ended,
                 sent=to_db(sent_at) if sent_at else None,
@@ -272,11 +237,6 @@ class Committer:
                 detail=detail or (_message_json(error) if error else None),
             )
         )
-
-    async def _wait_until(self, instant: datetime) -> None:
-        # asyncio's timers may fire a fraction of a millisecond early: never send early.
-        while (seconds := self._clock.until(instant)) > 0:  # noqa: ASYNC110 - an instant, not an event
-            await asyncio.sleep(seconds)
 
     async def _open(self, claim: Claim, handle: Handle, version: str) -> tuple[_Opened, float]:
         """Open the ledger row; return it with the send deadline in boot-time seconds."""
@@ -332,12 +292,14 @@ class Committer:
 
     async def _open_once(self, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """Run OPEN_COMMITS; when its COMMIT was lost on an earlier try, read what is there (R5)."""
-        rows = [dict(row) for row in await self._store.rows(queries.OPEN_COMMITS, **parameters)]
+        rows = [
+            dict(row) for row in await self._store.rows(commit_queries.OPEN_COMMITS, **parameters)
+        ]
         self._store.told = True
         missing = set(parameters["step_ids"]) - {row["step_id"] for row in rows}
         if missing:
             there = await self._store.rows(
-                queries.REREAD_COMMITS, step_ids=sorted(missing), owner=self._store.owner
+                commit_queries.REREAD_COMMITS, step_ids=sorted(missing), owner=self._store.owner
             )
             rows += [{**row, "opened": True} for row in there]
         return rows
@@ -358,7 +320,7 @@ class Committer:
         recorded: set[str] = set()
 
         async def once() -> None:
-            rows = await self._store.rows(queries.ACCEPT_COMMITS, **parameters)
+            rows = await self._store.rows(commit_queries.ACCEPT_COMMITS, **parameters)
             recorded.update(row["id"] for row in rows)
             self._store.told = True
             missing = [
@@ -366,7 +328,7 @@ class Committer:
             ]
             if missing:
                 # A COMMIT whose answer was lost on an earlier try has recorded them already.
-                done = await self._store.rows(queries.ACCEPTED_ALREADY, step_ids=missing)
+                done = await self._store.rows(commit_queries.ACCEPTED_ALREADY, step_ids=missing)
                 recorded.update(row["id"] for row in done)
 
         await self._patiently(once)

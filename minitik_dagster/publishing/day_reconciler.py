@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from minitik_dagster.accounts.admission import may_ask
 from minitik_dagster.accounts.tokens import refresh_token
 from minitik_dagster.accounts.vault import Vault
 from minitik_dagster.db.engine import make_async_engine
@@ -22,7 +23,6 @@ from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import to_db
 from minitik_dagster.errors import (
     AuthExpiredError,
-    ConfigurationError,
     LeaseLostError,
     PlatformError,
 )
@@ -81,8 +81,7 @@ async def reconcile(settings: Settings, scope: DayScope) -> DayReport:
     Raises ConfigurationError where this process may not act on the database, SchemaVersionError when
     that is of another version or stamped for other platforms.
     """
-    if settings.minitik_dispatch == "off":
-        raise ConfigurationError(["MINITIK_DISPATCH is off: this deployment asks no platform"])
+    may_ask(settings)
     policy = replace(
         EnginePolicy.from_settings(settings, resident=True), wait_in_process=timedelta(0)
     )

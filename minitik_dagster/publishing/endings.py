@@ -19,7 +19,7 @@ from minitik_dagster.errors import PlatformError, RevokedError, ThrottledError, 
 from minitik_dagster.ids import new_id
 from minitik_dagster.notifications.event_queries import TELL_FAILED
 from minitik_dagster.platforms.port import Finding
-from minitik_dagster.publishing import queries
+from minitik_dagster.publishing import commit_queries, queries
 from minitik_dagster.publishing.database_clock import DatabaseClock
 from minitik_dagster.publishing.dead_letter_queries import DEAD_LETTER
 from minitik_dagster.publishing.listener import Hints
@@ -189,7 +189,7 @@ class Endings:
         """Hand over to a person: no platform can answer. The open step ends as `unknown` (R5)."""
         also = []
         if commit is not None:
-            also.append((queries.CLOSE_AS_UNKNOWN, {"step_id": commit.step_id}))
+            also.append((commit_queries.CLOSE_AS_UNKNOWN, {"step_id": commit.step_id}))
         await self.store.move(
             claim,
             Stage.REVIEW,

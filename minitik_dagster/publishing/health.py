@@ -1,7 +1,7 @@
 """Questions about the engine's health, each one SQL statement over our own tables.
 
 Asked by the asset checks, by the alarm of the API process and by operators; none needs Dagster, a
-dispatcher or a platform. Answers name ids, never people.
+dispatcher or a platform. Answers name up to 20 ids, the oldest first, never people.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from minitik_dagster.db.found import Found
 from minitik_dagster.db.types import from_db
 from minitik_dagster.publishing import health_queries
 
@@ -19,17 +20,6 @@ OVERDUE_AFTER = timedelta(minutes=5)
 UNKNOWN_AFTER = timedelta(hours=1)
 LEASE_OVER_FOR = timedelta(minutes=5)
 PREPARING_FOR = timedelta(hours=2)
-
-
-@dataclass(frozen=True)
-class Found:
-    """How many publications a question names, and up to 20 of their ids, the oldest first."""
-
-    total: int
-    ids: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return self.total > 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from minitik_dagster.db.stages import Stage
 from minitik_dagster.db.types import to_db
 from minitik_dagster.errors import AuthExpiredError, PlatformError, RejectedError
 from minitik_dagster.platforms.port import Finding, Handle, PlatformClient, Standing
-from minitik_dagster.publishing import queries
+from minitik_dagster.publishing import commit_queries
 from minitik_dagster.publishing.committer import Committer
 from minitik_dagster.publishing.endings import Endings
 from minitik_dagster.publishing.ledger import LedgerDesk
@@ -94,7 +94,7 @@ class Reconciler:
         if finding.standing in {Standing.LIVE, Standing.ACCEPTED}:
             bound = await self.endings.bind(claim, finding, "reconciler")
             rows = await store.rows(
-                queries.ADOPT_COMMIT,
+                commit_queries.ADOPT_COMMIT,
                 id=claim.publication_id,
                 owner=store.owner,
                 token=claim.lease_token,

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from minitik_dagster.db.stages import STATUS_OF, Stage
@@ -14,9 +13,6 @@ from minitik_dagster.errors import LeaseLostError
 from minitik_dagster.publishing import queries
 from minitik_dagster.publishing.work import Claim
 from minitik_dagster.scheduling.rollup import ROLL_UP
-
-# What SQLAlchemy raises when the server is gone: the caller must not assume anything was written.
-DatabaseDownError = DBAPIError
 
 # Columns that `move` may set besides the stage; the text is the cast the driver needs.
 _FIELDS = {

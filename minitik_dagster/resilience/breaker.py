@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from minitik_dagster.db.types import Platform
-from minitik_dagster.resilience.connections import operator_client
+from minitik_dagster.resilience.connections import ENGINE_TIMEOUT_SECONDS, operator_client
 from minitik_dagster.resilience.scripts import Scripts
 
 _log = structlog.get_logger(__name__)
@@ -106,11 +106,19 @@ def reset_breaker(redis_url: str, platform: Platform) -> None:
 
 
 class Breaker:
-    """Asks and tells the shared breaker; a hanging Redis costs a quarter of a second, once."""
+    """Asks and tells the shared breaker; a hanging Redis costs `patience_seconds`, once."""
 
-    def __init__(self, redis_url: str | None, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        redis_url: str | None,
+        *,
+        now: Callable[[], float] = time.time,
+        patience_seconds: float = ENGINE_TIMEOUT_SECONDS,
+    ) -> None:
         self._now = now
-        self._scripts = Scripts(redis_url, means="the breakers allow all", now=now)
+        self._scripts = Scripts(
+            redis_url, means="the breakers allow all", now=now, patience_seconds=patience_seconds
+        )
         self._own_failures: dict[Platform, deque[float]] = {}
 
     async def aclose(self) -> None:

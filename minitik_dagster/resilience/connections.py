@@ -43,13 +43,18 @@ def operator_client(redis_url: str) -> Iterator[redis.Redis]:
         client.close()
 
 
-def engine_client(redis_url: str) -> redis.asyncio.Redis:
-    """Make the engine's client: each wait ends after a quarter of a second, nothing is repeated."""
+def engine_client(
+    redis_url: str, patience_seconds: float = ENGINE_TIMEOUT_SECONDS
+) -> redis.asyncio.Redis:
+    """Make the engine's client: each wait ends with its patience, nothing is repeated.
+
+    Raises ConfigurationError for a URL that is none.
+    """
     try:
         return redis.asyncio.Redis.from_url(
             redis_url,
-            socket_timeout=ENGINE_TIMEOUT_SECONDS,
-            socket_connect_timeout=ENGINE_TIMEOUT_SECONDS,
+            socket_timeout=patience_seconds,
+            socket_connect_timeout=patience_seconds,
             retry=AsyncRetry(NoBackoff(), 0),
         )
     except ValueError:

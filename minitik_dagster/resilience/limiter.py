@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from minitik_dagster.db.types import Platform
+from minitik_dagster.resilience.connections import ENGINE_TIMEOUT_SECONDS
 from minitik_dagster.resilience.limits_table import (
     CHARGES,
     LIMITS,
@@ -59,7 +60,10 @@ class _Charge:
 
 
 class Limiter:
-    """Reserves calls. `now` is in epoch seconds; `budgets` are units per window by limit's name."""
+    """Reserves calls. `now` is in epoch seconds; `budgets` are units per window by limit's name.
+
+    Redis is waited for `patience_seconds` long.
+    """
 
     def __init__(
         self,
@@ -68,9 +72,13 @@ class Limiter:
         *,
         budgets: Mapping[LimitName, int] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        patience_seconds: float = ENGINE_TIMEOUT_SECONDS,
     ) -> None:
         self._scripts = Scripts(
-            redis_url, means="each process counts its calls to the platforms by itself", now=now
+            redis_url,
+            means="each process counts its calls to the platforms by itself",
+            now=now,
+            patience_seconds=patience_seconds,
         )
         self._now = now
         self._sleep = sleep

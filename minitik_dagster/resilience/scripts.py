@@ -12,27 +12,32 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
-from minitik_dagster.resilience.connections import engine_client
+from minitik_dagster.resilience.connections import ENGINE_TIMEOUT_SECONDS, engine_client
 
 _log = structlog.get_logger(__name__)
-_CONNECTIONS = 8
+CONNECTIONS = 8
 _ASK_AGAIN_SECONDS = 5.0
 
 
 class Scripts:
     """One user's scripts on Redis; `means` says in the log what an outage means for that user.
 
-    `now` is in epoch seconds.
+    `now` is in epoch seconds; an answer is waited for `patience_seconds` long.
     """
 
     def __init__(
-        self, redis_url: str | None, *, means: str, now: Callable[[], float] = time.time
+        self,
+        redis_url: str | None,
+        *,
+        means: str,
+        now: Callable[[], float] = time.time,
+        patience_seconds: float = ENGINE_TIMEOUT_SECONDS,
     ) -> None:
-        self._redis = engine_client(redis_url) if redis_url else None
+        self._redis = engine_client(redis_url, patience_seconds) if redis_url else None
         self._means = means
         self._now = now
         # A thousand posts at one instant share a few connections instead of opening one each.
-        self._lanes = asyncio.Semaphore(_CONNECTIONS)
+        self._lanes = asyncio.Semaphore(CONNECTIONS)
         self._down_until = 0.0
 
     async def aclose(self) -> None:

@@ -1,6 +1,9 @@
 """`/healthz`, `/readyz` and the platforms' breakers."""
 
 import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
 
 import httpx
 import pytest
@@ -13,7 +16,8 @@ from minitik_dagster.db.types import Platform
 from minitik_dagster.local.ports import free_port
 from minitik_dagster.publishing.pauses import Scope, pause
 from minitik_dagster.resilience.limiter import Limiter
-from minitik_dagster.settings import Settings
+from minitik_dagster.resilience.limits_table import LIMITS
+from minitik_dagster.settings import LimitName, Settings
 from tests.api.conftest import ADMIN_EMAIL
 from tests.api.scene import Person, Scene
 
@@ -245,14 +249,17 @@ def test_call_budgets_are_shown_with_what_is_used_of_them(
     mine, other = scene.account(person, Platform.TIKTOK), scene.person()
     theirs = scene.account(other, Platform.TIKTOK)
 
-    async def take() -> None:
-        limiter = Limiter(redis_url)
-        for account in (mine, mine, theirs):
-            await limiter.reserve(Platform.TIKTOK, account, "creator_info")
-        await limiter.reserve(Platform.YOUTUBE, mine, "session")
-        await limiter.aclose()
+    async def take(name: LimitName, accounts: Sequence[str], call: str) -> None:
+        now = time.time()
+        # In the next window too: this one may end before it is read.
+        for at in (now, LIMITS[name].window(now)[1]):
+            limiter = Limiter(redis_url, partial(float, at), patience_seconds=30)
+            for account in accounts:
+                await limiter.reserve(LIMITS[name].platform, account, call)
+            await limiter.aclose()
 
-    asyncio.run(take())
+    asyncio.run(take("tiktok.creator_info", (mine, mine, theirs), "creator_info"))
+    asyncio.run(take("youtube.uploads", (mine,), "session"))
     for _ in range(2):
         told = api.get("/api/platforms/rate-limits", headers=person.headers).json()["rateLimits"]
         found = {(one["name"], one["subject"]): one for one in told}

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from minitik_dagster.errors import DependencyDownError, InvalidInputError
 from minitik_dagster.media.facts import MediaFacts
-from minitik_dagster.media.probe import probe, probe_file
+from minitik_dagster.media.probe import probe
 from minitik_dagster.media.sniff import FIRST_BYTES
 from tests.media.scene import sha256
 from tests.media.videos import make_sound, make_video
@@ -37,28 +36,27 @@ def _refusal(data: bytes) -> tuple[str, str]:
     return problem.message, problem.fix
 
 
-def test_an_mp4_tells_all_its_facts(tmp_path: Path) -> None:
+def test_an_mp4_tells_all_its_facts() -> None:
     """Duration, dimensions, codec and frame rate as they were encoded."""
-    path = tmp_path / "walk.mp4"
-    path.write_bytes(make_video(seconds=2, width=360, height=640, fps=30))
-    found = probe_file(path)
+    video = make_video(seconds=2, width=360, height=640, fps=30)
+    found = probe(_reader(video), len(video))
     assert found.facts == MediaFacts(
         container="mp4",
         mime_type="video/mp4",
-        size=path.stat().st_size,
+        size=len(video),
         video_codec="h264",
         width=360,
         height=640,
         duration=2.0,
         fps=30.0,
-        bitrate=round(path.stat().st_size * 8 / 2.0),
+        bitrate=round(len(video) * 8 / 2.0),
         rotation=0,
         pixel_format="yuv420p",
         audio_codec="aac",
         audio_sample_rate=48_000,
         audio_channels=2,
         index_first=True,
-        sha256=sha256(path.read_bytes()),
+        sha256=sha256(video),
     )
     assert found.thumbnail.startswith(b"\xff\xd8\xff")
     assert found.thumbnail.endswith(b"\xff\xd9")

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -40,25 +40,10 @@ from minitik_dagster.notifications.sender import NoticeSender
 from minitik_dagster.notifications.texts import TEXTS
 from minitik_dagster.settings import Settings
 from tests.api.scene import Person, Scene
+from tests.notifications.recorder import Recorder
 
 VAULT = Vault([bytes(32)])
 SETTINGS = Settings(nextauth_url="https://app.example.test")
-
-
-@dataclass
-class Recorder:
-    """A mailer that keeps what it is given, and fails as often as it is told."""
-
-    failures: int = 0
-    sent: list[tuple[str, str, str]] = field(default_factory=list)
-    note: str | None = None
-
-    def send(self, to: str, subject: str, body: str) -> None:
-        """Keep it, or fail."""
-        if self.failures:
-            self.failures -= 1
-            raise DependencyDownError("mail", "the mail service did not take the message")
-        self.sent.append((to, subject, body))
 
 
 @pytest.fixture

@@ -34,7 +34,6 @@ def test_chunks_follow_on_each_other_and_cover_the_file(size: int) -> None:
         assert (start, length > 0) == (position, True)
         position += length
     assert position == size
-    assert plan.span(plan.count - 1)[0] == plan.last_start
 
 
 @given(sizes)

@@ -233,7 +233,10 @@ async def test_throttling_names_when_to_ask_again(stage: Stage) -> None:
 async def test_a_withdrawn_grant_cannot_be_refreshed(stage: Stage) -> None:
     """Revoked: only the person can restore it."""
     handle = await stage.client.prepare(stage.post, stage.media, None, stage.desk)
-    stage.fault(_STATUS_OPERATION[stage.platform], "revoke")
+    # By the person, whatever becomes of our next call.
+    stage.sandbox.call("POST", "/_sandbox/revoke", {
+        "platform": stage.platform.value.lower(), "account": stage.post.platform_account_id,
+    })  # fmt: skip
     with pytest.raises(PlatformError):
         await stage.client.confirm(stage.post, handle, stage.desk)
     refresh = stage.account["refreshToken"]

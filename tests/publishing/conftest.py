@@ -8,6 +8,7 @@ import pytest
 from minitik_dagster.local.servers.sandbox import SandboxServer
 from minitik_dagster.local.workbench import Workbench
 from minitik_dagster.settings import Settings
+from tests.publishing.kill_harness import Ground
 
 
 @pytest.fixture
@@ -48,3 +49,9 @@ def workbench(
     bench = Workbench(Settings(), sandbox)
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def ground(workbench: Workbench, engine_environment: dict[str, str], tmp_path: Path) -> Ground:
+    """What this test kills dispatchers on."""
+    return Ground(workbench, engine_environment, tmp_path)

@@ -251,30 +251,42 @@ class Trial:
             return list(connection.execute(text(sql), {"id": self.publication_id}).scalars())
 
 
-def kill_at(
-    point: KillPoint, size: int, bench: Workbench, environment: Mapping[str, str], folder: Path
-) -> Trial:
-    """Kill a dispatcher at the point, let another one finish, and check that all is as it should be."""
-    env = {**environment, **point.environment}
-    trial = Trial(bench, point.platform, size, point.due_in)
-    trial.add_faults(point.faults)
-    with Dispatcher(env, folder / "first.log") as first:
-        trial.schedule()
-        if point.turn is not None:
-            trial.wait_for(point.turn, f"the turn before {point.name}")
-            trial.add_faults(point.then)
-        sight = trial.wait_for(point.reached, str(point))
-        first.kill()
-    bench.sandbox.call("DELETE", "/_sandbox/faults")
-    assert sight.stage != "live"
-    with Dispatcher(env, folder / "second.log") as second:
-        trial.assert_public_exactly_once()
-        made = len(trial.handles())
-        assert made == 1 or (point.new_handle and made == 2), trial.handles()
-    for words in (first.words(), second.words()):
-        assert "publication.defect" not in words
-        assert "Traceback" not in words
-    return trial
+@dataclass(frozen=True)
+class Ground:
+    """What dispatchers are killed on: a workbench, their environment, and a folder for their logs."""
+
+    bench: Workbench
+    environment: Mapping[str, str]
+    folder: Path
+
+    def dispatcher(self, name: str, **environment: str) -> Dispatcher:
+        """A dispatcher of that name, not started."""
+        return Dispatcher({**self.environment, **environment}, self.folder / f"{name}.log")
+
+    def trial(self, platform: Platform, due_in: timedelta, size: int = LARGE) -> Trial:
+        """A post that is to be scheduled."""
+        return Trial(self.bench, platform, size, due_in)
+
+    def kill_at(self, point: KillPoint, size: int) -> None:
+        """Kill a dispatcher at the point, let another one finish, and check that all is as it should be."""
+        trial = self.trial(point.platform, point.due_in, size)
+        trial.add_faults(point.faults)
+        with self.dispatcher("first", **point.environment) as first:
+            trial.schedule()
+            if point.turn is not None:
+                trial.wait_for(point.turn, f"the turn before {point.name}")
+                trial.add_faults(point.then)
+            sight = trial.wait_for(point.reached, str(point))
+            first.kill()
+        self.bench.sandbox.call("DELETE", "/_sandbox/faults")
+        assert sight.stage != "live"
+        with self.dispatcher("second", **point.environment) as second:
+            trial.assert_public_exactly_once()
+            made = len(trial.handles())
+            assert made == 1 or (point.new_handle and made == 2), trial.handles()
+        for words in (first.words(), second.words()):
+            assert "publication.defect" not in words
+            assert "Traceback" not in words
 
 
 def is_settled(row: Publication) -> bool:

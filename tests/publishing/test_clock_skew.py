@@ -37,7 +37,11 @@ def off_by(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
     monkeypatch.setattr(engine_module, "DatabaseClock", make)
 
 
-@pytest.mark.parametrize("seconds", [-3600, -3, 3, 3600])
+# Skews are far larger than what a busy machine may lose between two of its own lines.
+LOST = timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("seconds", [-3600, -300, 300, 3600])
 def test_skew_is_measured_with_its_sign_and_moves_no_instant(
     database_url: str, seconds: int
 ) -> None:
@@ -54,17 +58,18 @@ def test_skew_is_measured_with_its_sign_and_moves_no_instant(
         return clock, theirs
 
     clock, theirs = asyncio.run(main())
-    assert abs(clock.skew - timedelta(seconds=seconds)) < timedelta(seconds=1)
-    assert abs(clock.now() - theirs) < timedelta(seconds=2)
+    assert abs(clock.skew - timedelta(seconds=seconds)) < LOST
+    assert abs(clock.now() - theirs) < LOST
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(5, r"\+5\.\d s off"), (-5, r"-[45]\.\d s off")])
+@pytest.mark.parametrize(("seconds", "sign"), [(300, r"\+"), (-300, "-")])
 def test_a_worker_beyond_the_bound_is_refused_before_it_claims(
-    workbench: Workbench, monkeypatch: pytest.MonkeyPatch, seconds: int, said: str
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch, seconds: int, sign: str
 ) -> None:
-    """2 s by default; the line says how far and what to do, and no dispatcher is registered."""
+    """The line says how far and what to do, and no dispatcher is registered."""
+    assert workbench.settings.minitik_max_skew_seconds == 2
     off_by(monkeypatch, timedelta(seconds=seconds))
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(ConfigurationError, match=rf"{sign}\d\d\d\.\d s off") as caught:
         asyncio.run(dispatch(workbench.settings, kind="resident"))
     assert len(caught.value.problems) == 1
     with workbench.engine.connect() as connection:
@@ -75,15 +80,16 @@ def test_a_worker_beyond_the_bound_is_refused_before_it_claims(
 def test_a_worker_within_the_bound_reports_its_skew_and_keeps_the_databases_instant(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second off by its own clock, and on time by PostgreSQL's."""
-    off_by(monkeypatch, timedelta(seconds=1.2))
+    """Ten minutes off by its own clock where a quarter of an hour is allowed, and on time by PostgreSQL's."""
+    off_by(monkeypatch, timedelta(minutes=10))
+    workbench.settings = workbench.settings.model_copy(update={"minitik_max_skew_seconds": 900.0})
     account = workbench.add_account(Platform.YOUTUBE)
     due_at = workbench.now() + timedelta(seconds=4)
     ids = workbench.schedule(workbench.add_video(), [(account, Platform.YOUTUBE)], due_at)
     run_until(workbench, ids, all_at("live"))
     (row,) = workbench.rows(ids)
     assert row.committed_at is not None
-    assert timedelta(0) <= row.committed_at - due_at < timedelta(seconds=5)
+    assert timedelta(0) <= row.committed_at - due_at < LOST
     with workbench.engine.connect() as connection:
         skew = connection.execute(text('SELECT "skewMs" FROM dispatchers')).scalar_one()
-    assert 700 < skew < 1700
+    assert abs(timedelta(milliseconds=skew) - timedelta(minutes=10)) < LOST

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -28,7 +27,7 @@ from minitik_dagster.publishing.erasure import erase
 from minitik_dagster.publishing.holds import release_held
 from minitik_dagster.publishing.leaving import Leaver
 from minitik_dagster.publishing.store import Store
-from tests.publishing.kill_harness import Dispatcher
+from tests.publishing.kill_harness import Ground
 from tests.publishing.running import all_at, run_until
 
 pytestmark = pytest.mark.slow
@@ -282,7 +281,7 @@ def test_an_old_note_never_ends_a_later_disconnect(workbench: Workbench) -> None
 
 
 def test_a_dispatcher_killed_in_the_withdrawal_leaves_it_to_the_next(
-    workbench: Workbench, engine_environment: dict[str, str], tmp_path: Path
+    workbench: Workbench, ground: Ground
 ) -> None:
     """`kill -9` after the platform withdrew and before the tokens were emptied: carried on."""
     account, _ = waiting_post(workbench, YOUTUBE)
@@ -290,7 +289,7 @@ def test_a_dispatcher_killed_in_the_withdrawal_leaves_it_to_the_next(
         platform="youtube", operation="revoke", kind="delay", delayMs=20_000, count=1
     )
     leave(workbench, account)
-    with Dispatcher(engine_environment, tmp_path / "first.log") as first:
+    with ground.dispatcher("first") as first:
         _wait_until(lambda: len(revocations(workbench)) == 1)
         first.kill()
     assert account_of(workbench, account)["access"] != ""

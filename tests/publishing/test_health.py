@@ -7,6 +7,7 @@ import pytest
 from dagster import AssetCheckSeverity, DagsterInstance
 from sqlalchemy import text
 
+from minitik_dagster.db.found import Found
 from minitik_dagster.db.types import Platform
 from minitik_dagster.definitions import defs
 from minitik_dagster.local.workbench import Workbench
@@ -29,7 +30,7 @@ def _run(bench: Workbench, statement: str, **values: Any) -> None:
 
 def _ask(bench: Workbench, question: Any) -> tuple[str, ...]:
     with bench.engine.begin() as connection:
-        found: health.Found = question(connection)
+        found: Found = question(connection)
     assert bool(found) is (found.total > 0)
     return found.ids
 

@@ -15,22 +15,22 @@ import pytest
 
 from minitik_dagster.db.types import Platform
 from minitik_dagster.local.process import ChildProcess
-from minitik_dagster.local.workbench import Workbench
 from tests.publishing.kill_harness import (
     COMMIT_OF,
     LARGE,
     SMALL,
     STATUS_OF,
-    Dispatcher,
+    Ground,
     KillPoint,
     Seen,
-    Trial,
-    kill_at,
 )
 
 TIKTOK, INSTAGRAM, YOUTUBE = Platform.TIKTOK, Platform.INSTAGRAM, Platform.YOUTUBE
 LONG_MS = 6_000
 pytestmark = pytest.mark.timeout(180)
+on_each_platform = pytest.mark.parametrize(
+    "platform", Platform, ids=lambda platform: platform.value.lower()
+)
 
 
 def asked(operation: str) -> Seen:
@@ -171,12 +171,10 @@ def named(case: object) -> str:
 def test_a_killed_dispatcher_costs_no_post_and_makes_no_second_one(
     point: KillPoint,
     size: int,
-    workbench: Workbench,
-    engine_environment: dict[str, str],
-    tmp_path: Path,
+    ground: Ground,
 ) -> None:
     """Another dispatcher takes the lease over and ends what was begun, on the same handle."""
-    kill_at(point, size, workbench, engine_environment, tmp_path)
+    ground.kill_at(point, size)
 
 
 @pytest.mark.slow
@@ -185,56 +183,50 @@ def test_a_killed_dispatcher_costs_no_post_and_makes_no_second_one(
 def test_at_every_point_a_killed_dispatcher_costs_no_post_and_makes_no_second_one(
     point: KillPoint,
     size: int,
-    workbench: Workbench,
-    engine_environment: dict[str, str],
-    tmp_path: Path,
+    ground: Ground,
 ) -> None:
     """The table of crashes, point by point, with a file of one chunk and one of two."""
-    kill_at(point, size, workbench, engine_environment, tmp_path)
+    ground.kill_at(point, size)
 
 
 @pytest.mark.slow
 @pytest.mark.chaos
-@pytest.mark.parametrize("platform", Platform, ids=lambda platform: platform.value.lower())
+@on_each_platform
 def test_a_dispatcher_killed_while_it_settles_another_ones_crash_leaves_one_post(
     platform: Platform,
-    workbench: Workbench,
-    engine_environment: dict[str, str],
-    tmp_path: Path,
+    ground: Ground,
 ) -> None:
     """Killed with the commit unrecorded, killed again while the platform is asked: once public."""
-    trial = Trial(workbench, platform, LARGE, timedelta(seconds=5))
+    trial = ground.trial(platform, timedelta(seconds=5))
     trial.add_faults([{"operation": COMMIT_OF[platform], "kind": "drop-before"}])
-    with Dispatcher(engine_environment, tmp_path / "first.log") as first:
+    with ground.dispatcher("first") as first:
         trial.schedule()
         trial.wait_for(lambda sight: sight.open_commits == 1, "the open commit")
         first.kill()
-    with Dispatcher(engine_environment, tmp_path / "second.log") as second:
+    with ground.dispatcher("second") as second:
         trial.wait_for(lambda sight: sight.stage == "unknown", "the second one's asking")
         second.kill()
-    with Dispatcher(engine_environment, tmp_path / "third.log"):
+    with ground.dispatcher("third"):
         trial.assert_public_exactly_once()
         assert len(trial.handles()) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.chaos
-@pytest.mark.parametrize("platform", Platform, ids=lambda platform: platform.value.lower())
+@on_each_platform
 def test_two_dispatchers_that_live_on_after_a_third_was_killed_make_one_post(
     platform: Platform,
-    workbench: Workbench,
-    engine_environment: dict[str, str],
-    tmp_path: Path,
+    ground: Ground,
 ) -> None:
     """Those that stand by take over by lease: one of them, not both."""
-    trial = Trial(workbench, platform, LARGE, timedelta(seconds=6))
+    trial = ground.trial(platform, timedelta(seconds=6))
     trial.add_faults([held(COMMIT_OF[platform], "delay")])
-    with Dispatcher(engine_environment, tmp_path / "first.log") as first:
+    with ground.dispatcher("first") as first:
         trial.schedule()
         trial.wait_for(lambda sight: sight.stage != "scheduled", "the first one's claim")
         with (
-            Dispatcher(engine_environment, tmp_path / "second.log"),
-            Dispatcher(engine_environment, tmp_path / "third.log"),
+            ground.dispatcher("second"),
+            ground.dispatcher("third"),
         ):
             trial.wait_for(lambda sight: sight.public == 1, "the post")
             first.kill()
@@ -244,23 +236,20 @@ def test_two_dispatchers_that_live_on_after_a_third_was_killed_make_one_post(
 
 @pytest.mark.slow
 @pytest.mark.chaos
-@pytest.mark.parametrize("platform", Platform, ids=lambda platform: platform.value.lower())
+@on_each_platform
 def test_a_dispatcher_that_wakes_after_a_take_over_sends_nothing(
     platform: Platform,
-    workbench: Workbench,
-    engine_environment: dict[str, str],
-    tmp_path: Path,
+    ground: Ground,
 ) -> None:
     """R4: stopped with the commit opened, gone on when another has sent it; the deadline has passed."""
-    environment = {**engine_environment, "MINITIK_COMMIT_LEAD_SECONDS": "2"}
     point = opened_and_not_sent(platform)
-    trial = Trial(workbench, platform, LARGE, point.due_in)
-    with Dispatcher(environment, tmp_path / "first.log") as first:
+    trial = ground.trial(platform, point.due_in)
+    with ground.dispatcher("first", **point.environment) as first:
         trial.schedule()
         trial.wait_for(point.reached, "the open commit")
         first.send(signal.SIGSTOP)
         try:
-            with Dispatcher(environment, tmp_path / "second.log"):
+            with ground.dispatcher("second", **point.environment):
                 trial.assert_public_exactly_once()
                 first.send(signal.SIGCONT)
                 # By the ledger, or by its heartbeat where that looks first.
@@ -277,57 +266,53 @@ def test_a_dispatcher_that_wakes_after_a_take_over_sends_nothing(
 
 @pytest.mark.slow
 @pytest.mark.chaos
-@pytest.mark.parametrize("platform", Platform, ids=lambda platform: platform.value.lower())
+@on_each_platform
 def test_a_dispatcher_told_to_end_records_the_commit_that_is_on_its_way(
     platform: Platform,
-    workbench: Workbench,
-    engine_environment: dict[str, str],
-    tmp_path: Path,
+    ground: Ground,
 ) -> None:
     """SIGTERM drains: the answer is waited for and written down, the lease given back."""
-    trial = Trial(workbench, platform, LARGE, timedelta(seconds=5))
+    trial = ground.trial(platform, timedelta(seconds=5))
     trial.add_faults([held(COMMIT_OF[platform], "delay", 1_500)])
-    with Dispatcher(engine_environment, tmp_path / "first.log"):
+    with ground.dispatcher("first"):
         trial.schedule()
         trial.wait_for(lambda sight: sight.public == 1, "the post")
     commits = [step["outcome"] for step in trial.steps() if step["can_publish"]]
     assert commits == ["ok"]
-    (row,) = workbench.rows([trial.publication_id])
+    (row,) = ground.bench.rows([trial.publication_id])
     assert row.lease_owner is None
-    with Dispatcher(engine_environment, tmp_path / "second.log"):
+    with ground.dispatcher("second"):
         trial.assert_public_exactly_once()
     assert trial.look().calls[COMMIT_OF[platform]] == 1
 
 
 @pytest.mark.slow
 @pytest.mark.chaos
-@pytest.mark.parametrize("platform", Platform, ids=lambda platform: platform.value.lower())
+@on_each_platform
 def test_a_killed_dagster_run_is_ended_by_the_next_one(
     platform: Platform,
-    workbench: Workbench,
-    engine_environment: dict[str, str],
-    tmp_path: Path,
+    ground: Ground,
 ) -> None:
     """The job `publish_due_posts` in runs of its own: the second ends what the killed one began."""
     environment = {
-        **engine_environment,
-        "DAGSTER_HOME": str(tmp_path),
+        **ground.environment,
+        "DAGSTER_HOME": str(ground.folder),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "MINITIK_WINDOW_SECONDS": "120",
         "MINITIK_IDLE_SECONDS": "4",
     }
-    (tmp_path / "dagster.yaml").touch()
-    trial = Trial(workbench, platform, LARGE, timedelta(seconds=20))
+    (ground.folder / "dagster.yaml").touch()
+    trial = ground.trial(platform, timedelta(seconds=20))
     trial.add_faults([held(COMMIT_OF[platform], "delay")])
     trial.schedule()
-    first = dagster_run(environment, tmp_path / "first.log")
+    first = dagster_run(environment, ground.folder / "first.log")
     first.start()
     try:
         trial.wait_for(lambda sight: sight.public == 1, "the post", seconds=60)
     finally:
         first.kill()
-    workbench.sandbox.call("DELETE", "/_sandbox/faults")
-    second = dagster_run(environment, tmp_path / "second.log")
+    ground.bench.sandbox.call("DELETE", "/_sandbox/faults")
+    second = dagster_run(environment, ground.folder / "second.log")
     second.start()
     try:
         trial.assert_public_exactly_once()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from minitik_dagster.publishing.disconnect import disconnect
 from minitik_dagster.publishing.due import DISCARD_PATIENCE, waiting
 from minitik_dagster.scheduling.changes import Change, cancel, change
 from minitik_dagster.scheduling.instants import ZonedInstant
-from tests.publishing.kill_harness import Dispatcher
+from tests.publishing.kill_harness import Ground
 from tests.publishing.running import all_at, run_until
 
 pytestmark = pytest.mark.slow
@@ -152,7 +151,7 @@ def test_a_handle_that_is_being_discarded_is_never_taken_up_again(
 
 
 def test_a_dispatcher_killed_in_the_deletion_leaves_it_to_the_next(
-    workbench: Workbench, prepared: str, engine_environment: dict[str, str], tmp_path: Path
+    workbench: Workbench, prepared: str, ground: Ground
 ) -> None:
     """`kill -9` after the platform deleted and before the record: repeated, and gone is done."""
     workbench.sandbox.add_fault(
@@ -160,12 +159,12 @@ def test_a_dispatcher_killed_in_the_deletion_leaves_it_to_the_next(
     )
     with Session(workbench.engine) as session, session.begin():
         cancel(session, workbench.user_id, job_of(workbench, prepared))
-    with Dispatcher(engine_environment, tmp_path / "first.log") as first:
+    with ground.dispatcher("first") as first:
         wait_until(lambda: len(deletions(workbench)) == 1)
         first.kill()
     assert not message_done(workbench)([])
     workbench.sandbox.call("DELETE", "/_sandbox/faults")
-    with Dispatcher(engine_environment, tmp_path / "second.log") as second:
+    with ground.dispatcher("second") as second:
         wait_until(lambda: message_done(workbench)([]))
     outcomes = rows(
         workbench,

@@ -11,24 +11,15 @@ import redis
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import DependencyDownError
 from minitik_dagster.resilience.breaker import Breaker, breaker_keys, read_states, reset_breaker
+from tests.resilience.hand import PATIENT, Hand
 
 STATE, FAILURES, OPENED_AT, PROBE = breaker_keys(Platform.TIKTOK)
 _T = TypeVar("_T")
 
 
-class Hand:
-    """A clock's hand, in seconds."""
-
-    def __init__(self) -> None:
-        self.at = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.at
-
-
 def using(url: str | None, hand: Hand, play: Callable[[Breaker], Awaitable[_T]]) -> _T:
     async def main() -> _T:
-        breaker = Breaker(url, now=hand)
+        breaker = Breaker(url, now=hand, patience_seconds=PATIENT)
         try:
             return await play(breaker)
         finally:
@@ -137,8 +128,7 @@ def test_without_redis_everything_is_allowed_until_this_process_sees_five_failur
 
 
 def _probe(url: str, at: float) -> bool:
-    hand = Hand()
-    hand.at = at
+    hand = Hand(at)
 
     async def play(breaker: Breaker) -> bool:
         return await breaker.allows(Platform.TIKTOK)

@@ -16,8 +16,11 @@ from hypothesis.stateful import (
 
 from minitik_dagster.db.types import Platform
 from minitik_dagster.resilience.breaker import Breaker, breaker_keys, read_states
+from tests.resilience.hand import PATIENT
 
+# In the order of `breaker_keys`, in seconds.
 LIFETIMES = {"state": 360, "failures": 60, "opened_at": 360, "probe": 30}
+_STALL_SECONDS = 5
 
 
 class Model:
@@ -70,7 +73,8 @@ class BreakerMachine(RuleBasedStateMachine):
         self.now = 1_800_000_000.0
         self.model = Model()
         self.loop = asyncio.new_event_loop()
-        self.breaker = Breaker(self.url, now=lambda: self.now)
+        self.breaker = Breaker(self.url, now=lambda: self.now, patience_seconds=PATIENT)
+        self.dies: dict[str, float] = {}
 
     @rule()
     def fail(self) -> None:
@@ -91,14 +95,9 @@ class BreakerMachine(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         """Redis' own clock cannot be moved: what would have died by then is deleted instead."""
         self.now += seconds
-        for key in breaker_keys(Platform.TIKTOK):
-            left = int(str(self.client.ttl(key)))
-            if left == -2:
-                continue
-            if left - seconds <= 0:
+        for name, key in zip(LIFETIMES, breaker_keys(Platform.TIKTOK), strict=True):
+            if self.dies.get(name, self.now) <= self.now:
                 self.client.delete(key)
-            else:
-                self.client.expire(key, left - seconds)
 
     @rule()
     def operator_deletes(self) -> None:
@@ -110,11 +109,15 @@ class BreakerMachine(RuleBasedStateMachine):
     def reads_as_the_model(self) -> None:
         if not hasattr(self, "model"):
             return
-        for key in breaker_keys(Platform.TIKTOK):
-            # The machine's own milliseconds do not count: lifetimes stay in whole seconds.
-            left = int(str(self.client.pttl(key)))
-            if left > 0:
-                self.client.expire(key, -(-left // 1000))
+        for (name, lifetime), key in zip(
+            LIFETIMES.items(), breaker_keys(Platform.TIKTOK), strict=True
+        ):
+            # Written just now. It dies by the model's time only: however busy the machine is.
+            left = int(str(self.client.ttl(key)))
+            if left >= 0:
+                assert lifetime - _STALL_SECONDS < left <= lifetime
+                self.dies[name] = self.now + lifetime
+                self.client.persist(key)
         shown = read_states(self.url)[0]
         assert shown.state == (self.model.get("state", self.now) or "CLOSED")
         assert shown.failures == (self.model.get("failures", self.now) or 0)

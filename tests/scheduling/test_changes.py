@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from minitik_dagster.db.engine import make_engine
 from minitik_dagster.db.types import Platform
 from minitik_dagster.errors import InvalidInputError, NotFoundError, StateConflictError
-from minitik_dagster.publishing import queries
+from minitik_dagster.publishing import commit_queries
 from minitik_dagster.scheduling.changes import Change, cancel, change
 from minitik_dagster.scheduling.instants import ZonedInstant
 from minitik_dagster.scheduling.jobs import get_job, list_jobs
@@ -68,7 +68,7 @@ def _open_commit(connection: Connection) -> list[dict[str, Any]]:
     """Run the engine's own statement that opens the commit step."""
     publication = connection.execute(text("SELECT id FROM publications")).scalar_one()
     rows = connection.execute(
-        text(queries.OPEN_COMMITS),
+        text(commit_queries.OPEN_COMMITS),
         {
             "owner": OWNER,
             "ids": [publication],

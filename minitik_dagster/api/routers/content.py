@@ -17,10 +17,10 @@ from minitik_dagster.api.dependencies import (
 from minitik_dagster.api.idempotency import OnceDep
 from minitik_dagster.api.openapi import problems
 from minitik_dagster.api.routing import Router
-from minitik_dagster.api.schemas.content import (
+from minitik_dagster.api.schemas.content import CompletedUploadView
+from minitik_dagster.api.schemas.uploads import (
     AbortedUploadView,
     BeginUpload,
-    CompletedUploadView,
     CompleteUpload,
     ConfirmedPartView,
     ConfirmPart,

@@ -1,26 +1,26 @@
-"""Bodies of `/api/content`: camelCase, no unknown field, `fileSize` a number in and a text out."""
+"""Bodies of the library (`/api/content`): contents, what probing found, the platforms' verdicts."""
 
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictInt
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from minitik_dagster.api.openapi import Problem
 from minitik_dagster.api.schemas.scheduling import UndoneView
+from minitik_dagster.api.schemas.uploads import ContentBody
 from minitik_dagster.clock import iso_z
 from minitik_dagster.db.models import Content
 from minitik_dagster.db.types import ContentStatus, Platform
 from minitik_dagster.media.editing import ContentChange
 from minitik_dagster.media.facts import MediaFacts
 from minitik_dagster.media.library import LIMIT_DEFAULT, LIMIT_MAX, SortBy, SortOrder
-from minitik_dagster.media.new_upload import MAX_FILE_BYTES, NewUpload
 from minitik_dagster.media.object_store import ObjectStore
-from minitik_dagster.media.uploads import OpenUpload
 from minitik_dagster.media.verdicts import Finding, Verdict
 from minitik_dagster.scheduling.deletion import Deleted, Posts
 
 Instant = Annotated[datetime, PlainSerializer(iso_z, return_type=str)]
+
+
 FileSize = Annotated[int, PlainSerializer(str, return_type=str)]
 
 
@@ -28,136 +28,7 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
-    )
-
-
-class BeginUpload(_Body):
-    """A video to upload."""
-
-    title: str = Field(description="Shown in the library; the caption where there is no other.")
-    filename: str
-    mime_type: str = Field(description="video/mp4, video/quicktime or video/webm.")
-    file_size: StrictInt = Field(description=f"Bytes, 1 to {MAX_FILE_BYTES}.")
-    description: str | None = None
-
-    def wanted(self) -> NewUpload:
-        """Say it to the domain, which checks it."""
-        return NewUpload(
-            title=self.title,
-            filename=self.filename,
-            mime_type=self.mime_type,
-            file_size=self.file_size,
-            description=self.description,
-        )
-
-
-class ConfirmPart(_Body):
-    """A part that was sent; `etag` from the header of the answer to its PUT."""
-
-    etag: str | None = None
-
-
-class NamedPart(_Body):
-    """A part and its ETag."""
-
-    part_number: StrictInt
-    etag: str
-
-
-class CompleteUpload(_Body):
-    """Optional: the parts' ETags, for clients that did not confirm them one by one."""
-
-    parts: list[NamedPart] = Field(default_factory=list, max_length=10_000)
-
-
-class ChunkUrlView(_Body):
-    """Where to PUT a part: exactly `length` bytes, within one hour."""
-
-    part_number: int
-    url: str
-    length: int
-
-
-class PartView(_Body):
-    """A part that has arrived."""
-
-    part_number: int
-    etag: str | None
-    size: int | None
-
-
-class UploadView(_Body):
-    """An open upload."""
-
-    content_id: str
-    upload_id: str
-    key: str
-    chunk_urls: list[ChunkUrlView]
-    chunk_size: int
-    total_chunks: int
-
-    @classmethod
-    def of(cls, upload: OpenUpload) -> "UploadView":
-        """Show an upload that has begun."""
-        return cls(
-            content_id=upload.content_id,
-            upload_id=upload.upload_id,
-            key=upload.key,
-            chunk_urls=_urls(upload),
-            chunk_size=upload.chunk_size,
-            total_chunks=upload.total_chunks,
-        )
-
-
-class ResumedUploadView(UploadView):
-    """An open upload, with what has arrived; `chunkUrls` are for the rest."""
-
-    parts: list[PartView]
-
-    @classmethod
-    def of(cls, upload: OpenUpload) -> "ResumedUploadView":
-        """Show an upload that goes on."""
-        return cls(
-            content_id=upload.content_id,
-            upload_id=upload.upload_id,
-            key=upload.key,
-            chunk_urls=_urls(upload),
-            chunk_size=upload.chunk_size,
-            total_chunks=upload.total_chunks,
-            parts=[
-                PartView(part_number=p.number, etag=p.etag or None, size=p.size)
-                for p in upload.parts
-            ],
-        )
-
-
-def _urls(upload: OpenUpload) -> list[ChunkUrlView]:
-    return [
-        ChunkUrlView(part_number=c.number, url=c.url, length=c.length) for c in upload.chunk_urls
-    ]
-
-
-class ConfirmedPartView(_Body):
-    """A part that was noted, and all parts noted so far."""
-
-    content_id: str
-    part_number: int
-    confirmed_parts: list[int]
-    total_chunks: int
-
-
-class AbortedUploadView(_Body):
-    """An upload that was dropped."""
-
-    content_id: str
-    upload_id: str
-    status: str
-
-
-class FindingView(_Body):
+class FindingView(ContentBody):
     """A rule that is not met."""
 
     rule: str
@@ -166,7 +37,7 @@ class FindingView(_Body):
     fix: str
 
 
-class VerdictView(_Body):
+class VerdictView(ContentBody):
     """A platform's judgement of the file."""
 
     platform: Platform
@@ -191,7 +62,7 @@ def _finding(finding: Finding) -> FindingView:
     return FindingView(rule=finding.rule, found=finding.found, limit=finding.limit, fix=finding.fix)
 
 
-class MediaView(_Body):
+class MediaView(ContentBody):
     """What probing found; `duration` in seconds, `bitrate` in bits per second."""
 
     container: str
@@ -215,7 +86,7 @@ class MediaView(_Body):
         return cls(**{name: getattr(facts, name) for name in cls.model_fields})
 
 
-class ContentView(_Body):
+class ContentView(ContentBody):
     """A content of the library; `thumbnailUrl` is presigned, for 45 minutes at least."""
 
     id: str
@@ -294,7 +165,7 @@ def _content_fields(content: Content, store: ObjectStore) -> dict[str, object]:
     }
 
 
-class ChangeContent(_Body):
+class ChangeContent(ContentBody):
     """What is to change; what is left out stays. A description of null is taken away."""
 
     title: str = Field(default="", description="1 to 500 characters.")
@@ -305,7 +176,7 @@ class ChangeContent(_Body):
         return ContentChange(**{name: getattr(self, name) for name in self.model_fields_set})
 
 
-class DeletedContentView(_Body):
+class DeletedContentView(ContentBody):
     """A content that is gone; `cancelled` are its posts, `undone` what was prepared for them."""
 
     content_id: str
@@ -324,14 +195,14 @@ class DeletedContentView(_Body):
         )
 
 
-class BulkDelete(_Body):
+class BulkDelete(ContentBody):
     """Contents to delete, each on its own; `posts` says what becomes of what is scheduled."""
 
     ids: list[Annotated[str, Field(max_length=128)]] = Field(min_length=1, max_length=100)
     posts: Posts = "refuse"
 
 
-class BulkDeletedItem(_Body):
+class BulkDeletedItem(ContentBody):
     """One content's result: 200 with what was cancelled, or the problem it would be alone."""
 
     index: int
@@ -342,7 +213,7 @@ class BulkDeletedItem(_Body):
     problem: Problem | None = None
 
 
-class BulkDeletedView(_Body):
+class BulkDeletedView(ContentBody):
     """What became of each, in the order of the request."""
 
     results: list[BulkDeletedItem]
@@ -350,7 +221,7 @@ class BulkDeletedView(_Body):
     failed: int
 
 
-class ContentPage(_Body):
+class ContentPage(ContentBody):
     """A page of the library."""
 
     items: list[ContentView]
@@ -362,7 +233,7 @@ class ContentPage(_Body):
     next_cursor: str | None
 
 
-class ContentQuery(_Body):
+class ContentQuery(ContentBody):
     """Which contents, in which order."""
 
     status: Annotated[ContentStatus | None, BeforeValidator(_upper)] = None

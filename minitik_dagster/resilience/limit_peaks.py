@@ -1,4 +1,4 @@
-"""How much of our call budgets is used up in the present windows, as Redis counts it."""
+"""How much of each call budget its busiest account uses up in the present window, as Redis counts it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ _SCAN_PAGE: Final = 1_000
 
 
 @dataclass(frozen=True)
-class LimitUse:
+class LimitPeak:
     """One limit in its present window: `used` of `budget` units, by the busiest account or the app."""
 
     name: LimitName
@@ -27,16 +27,16 @@ class LimitUse:
         return self.used / self.budget
 
 
-def read_use(
+def read_peaks(
     redis_url: str,
     budgets: Mapping[LimitName, int],
     *,
     now: Callable[[], float] = time.time,
-) -> list[LimitUse]:
+) -> list[LimitPeak]:
     """Read every limit's use; DependencyDownError when Redis does not answer."""
     epoch = now()
     with operator_client(redis_url) as client:
-        found: list[LimitUse] = []
+        found: list[LimitPeak] = []
         # One walk over the keys for all limits that are counted per account.
         counted = {str(key): 0 for key in client.scan_iter("rate_limit:*", count=_SCAN_PAGE)}
         wanted = [
@@ -48,7 +48,7 @@ def read_use(
         for name, limit in LIMITS.items():
             used = [counted[key] for key in wanted if _is_of(key, limit, epoch)]
             platform = limit.platform.value.lower()
-            found.append(LimitUse(name, platform, max(used, default=0), budgets[name]))
+            found.append(LimitPeak(name, platform, max(used, default=0), budgets[name]))
     return found
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from minitik_dagster.publishing.committer import Group
+from minitik_dagster.publishing.grouping import Group
 
 
 def test_many_callers_share_one_call_and_each_gets_its_own_answer() -> None:

@@ -5,42 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from minitik_dagster.db.types import Platform
-from minitik_dagster.local.ports import free_port
-from minitik_dagster.local.servers.sandbox import SandboxServer
-from minitik_dagster.settings import Settings
 from tests.api.chromium import Tab, chromium
+from tests.api.connections.connecting import initiate
 from tests.api.scene import Person, Scene
-from tests.api.server import serving
-
-
-@pytest.fixture
-def port() -> int:
-    """Where the API will stand."""
-    return free_port()
-
-
-@pytest.fixture
-def settings(
-    database_url: str, sandbox: SandboxServer, port: int, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
-    """The platforms are the sandbox."""
-    for name, value in sandbox.environment.items():
-        monkeypatch.setenv(name, value)
-    return Settings(
-        database_url=SecretStr(database_url),
-        encryption_key=SecretStr("ab" * 32),
-        nextauth_url=f"http://127.0.0.1:{port}",
-    )
-
-
-@pytest.fixture
-def api(settings: Settings, port: int) -> Iterator[httpx.Client]:
-    """The API under uvicorn."""
-    with serving(settings, port) as client:
-        yield client
 
 
 @pytest.fixture
@@ -50,12 +19,6 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
         yield opened
 
 
-def begin(api: httpx.Client, person: Person, platform: Platform) -> str:
-    body = {"provider": platform.value.lower()}
-    answer = api.post("/api/accounts/initiate", json=body, headers=person.headers)
-    return str(answer.json()["authorizationUrl"])
-
-
 @pytest.mark.slow
 @pytest.mark.browser
 def test_a_person_allows_denies_and_sees_what_came_of_it(
@@ -63,7 +26,7 @@ def test_a_person_allows_denies_and_sees_what_came_of_it(
 ) -> None:
     """Three platforms, three accounts; a denial connects none; the page's styles pass its own policy."""
     for platform, name in zip(Platform, ("TikTok", "Instagram", "YouTube"), strict=True):
-        tab.open(begin(api, person, platform))
+        tab.open(initiate(api, person, platform)["authorizationUrl"])
         tab.wait_for("!!document.querySelector('button.allow')", "the consent page")
         assert f"Connect to {name}" in tab.text()
         tab.value("document.querySelector('button.allow').click()")
@@ -75,7 +38,7 @@ def test_a_person_allows_denies_and_sees_what_came_of_it(
     stored = scene.rows("SELECT platform, status FROM accounts ORDER BY 1")
     assert [row["status"] for row in stored] == ["CONNECTED"] * 3
 
-    tab.open(begin(api, person, Platform.TIKTOK))
+    tab.open(initiate(api, person, Platform.TIKTOK)["authorizationUrl"])
     tab.wait_for("!!document.querySelector('button[value=deny]')", "the consent page")
     tab.value("document.querySelector('button[value=deny]').click()")
     tab.wait_for("location.search.includes('refused=access_denied')", "our page")
