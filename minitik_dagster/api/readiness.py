@@ -109,4 +109,4 @@ def _ask_mongodb(settings: Settings) -> None:
 
 
 def _ask_s3(state: ApiState) -> None:
-    state.object_store.check()
+    state.asked_store.check()

@@ -40,8 +40,16 @@ class ApiState:
     @cached_property
     def object_store(self) -> ObjectStore:
         """The bucket; DependencyDownError where none is configured."""
+        return self._bucket(None)
+
+    @cached_property
+    def asked_store(self) -> ObjectStore:
+        """The bucket for whoever only asks whether it is there: one call, a second of patience."""
+        return self._bucket(1.0)
+
+    def _bucket(self, patience: float | None) -> ObjectStore:
         try:
-            return ObjectStore.from_settings(self.settings)
+            return ObjectStore.from_settings(self.settings, patience)
         except ConfigurationError as error:
             raise DependencyDownError("s3", str(error)) from None
 

@@ -67,7 +67,7 @@ class ObjectStore:
     With `endpoint_url` buckets are addressed by path (self-hosted servers); keys are optional, the
     SDK's own chain (environment, profile, instance role) is asked otherwise. `public_base_url` is a
     gateway through which platforms fetch media: their URLs are signed for that host, the bucket being
-    the first part of the path.
+    the first part of the path. `patience` in seconds: see `client_config`.
     """
 
     def __init__(
@@ -79,11 +79,13 @@ class ObjectStore:
         access_key_id: SecretStr | None = None,
         secret_access_key: SecretStr | None = None,
         public_base_url: str | None = None,
+        patience: float | None = None,
     ) -> None:
         self.bucket = bucket
         self.region = region
         self.endpoint_url = endpoint_url
         self.public_base_url = public_base_url
+        self._patience = patience
         self._access_key_id = access_key_id
         self._secret_access_key = secret_access_key
         self._lock = Lock()
@@ -93,7 +95,7 @@ class ObjectStore:
         self.shown = ShownUrls(self)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, patience: float | None = None) -> Self:
         """Make the store that the environment names; ConfigurationError without AWS_S3_BUCKET."""
         if not settings.aws_s3_bucket:
             raise ConfigurationError(["AWS_S3_BUCKET is not set; `minitik up` starts a local S3"])
@@ -104,6 +106,7 @@ class ObjectStore:
             access_key_id=settings.aws_access_key_id,
             secret_access_key=settings.aws_secret_access_key,
             public_base_url=settings.media_public_base_url,
+            patience=patience,
         )
 
     def __repr__(self) -> str:
@@ -140,12 +143,13 @@ class ObjectStore:
                     "aws_secret_access_key": self._secret_access_key.get_secret_value(),
                 }
         self._session = session
+        # TLS knows no names with further dots in front of Amazon's.
+        by_path = endpoint_url is not None or "." in self.bucket
         return session.client(
             "s3",
             region_name=self.region,
             endpoint_url=endpoint_url,
-            # TLS knows no names with further dots in front of Amazon's.
-            config=client_config(path_addressing=endpoint_url is not None or "." in self.bucket),
+            config=client_config(path_addressing=by_path, patience=self._patience),
             **self._keys,
         )
 

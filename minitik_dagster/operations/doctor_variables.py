@@ -46,9 +46,8 @@ PROVIDERS: Final = ("tiktok", "instagram", "youtube")
 def variables(settings: Settings | None, problems: Mapping[str, str]) -> Iterator[Finding]:
     """Tell each variable with a problem, each that is missed, and how many are fit."""
     for name, text in problems.items():
-        yield red(
-            f"variable {name}" if name else "variables", text, "docs/settings.md has its form"
-        )
+        check = f"variable {name}" if name else "variables"
+        yield red(check, text.removeprefix(f"{name}: "), "docs/settings.md has its form")
     if settings is None:
         return
     unfit = {name.split(".")[0].lower() for name in problems}
