@@ -56,6 +56,14 @@ def test_another_host_name_is_refused(api: httpx.Client, host: str) -> None:
     assert answer.status_code == 400
 
 
+def test_two_host_names_are_one_too_many(api: httpx.Client) -> None:
+    """Whoever stood before us may have gone by the other one."""
+    own = api.base_url.netloc.decode()
+    for hosts in ([own, "evil.example"], ["evil.example", own], [own, own]):
+        answer = api.get("/healthz", headers=[("Host", host) for host in hosts])
+        assert answer.status_code == 400, hosts
+
+
 def test_the_configured_host_and_loopback_names_are_served() -> None:
     """And the names that an operator adds, for what calls us inside a cluster."""
     own, added = "https://Posts.Example.test", "minitik-api"
