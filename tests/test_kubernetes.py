@@ -179,6 +179,9 @@ def test_the_charts_bounds_are_those_of_the_instance_elsewhere(values: dict[str,
     )
     limits = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["jobSpecConfig"]
     assert limits["activeDeadlineSeconds"] == own["run_monitoring"]["max_runtime_seconds"]
+    queue = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
+    own_queue = own["run_coordinator"]["config"]
+    assert queue["tagConcurrencyLimits"] == own_queue["tag_concurrency_limits"]
     assert values["dagsterWebserver"]["replicaCount"] == 0
 
 
