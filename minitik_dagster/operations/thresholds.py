@@ -206,7 +206,7 @@ def set_threshold(
     item = _named(key)
     if not 0 <= warning <= critical < float("inf"):
         problem = f"warning {warning:g} and critical {critical:g} are not 0 ≤ warning ≤ critical"
-        fix = "choose two numbers, the critical one not below the other"
+        fix = "choose a smaller warning, and finite numbers"
         raise InvalidInputError(FieldProblem("warning", problem, fix))
     value = {"warning": warning, "critical": critical}
     connection.execute(_SET, {"key": key, "value": json.dumps(value)})
