@@ -111,7 +111,7 @@ def test_a_dispatcher_has_the_time_to_end_what_it_sends(
 
 
 def test_the_environment_file_does_not_undo_what_the_units_set() -> None:
-    """systemd lets a file win over `Environment=`: an empty DAGSTER_HOME there would stop Dagster."""
+    """A file wins in systemd over `Environment=`: an empty DAGSTER_HOME there would stop Dagster."""
     form = (ROOT / ".env.example").read_text()
     for unit in UNITS.values():
         for line in re.findall(r"^Environment=(.*)$", unit.read_text(), re.MULTILINE):
