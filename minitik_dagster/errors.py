@@ -42,6 +42,10 @@ class FieldProblem:
     message: str
     fix: str = ""
 
+    def __str__(self) -> str:
+        """All three in one line: the field, what is wrong, and after a dash the fix."""
+        return f"{self.field}: {self.message}" + (f" - {self.fix}" if self.fix else "")
+
 
 class MinitikError(Exception):
     """Base of every error this project raises on purpose."""
@@ -60,7 +64,7 @@ class InvalidInputError(MinitikError):
 
     def __init__(self, *problems: FieldProblem) -> None:
         self.problems = problems
-        super().__init__("; ".join(f"{p.field}: {p.message} {p.fix}".strip() for p in problems))
+        super().__init__("; ".join(map(str, problems)))
 
 
 class SignatureRefusedError(MinitikError):
@@ -88,7 +92,7 @@ class RuleRefusedError(MinitikError):
 
     def __init__(self, *problems: FieldProblem) -> None:
         self.problems = problems
-        super().__init__("; ".join(f"{p.field}: {p.message} {p.fix}".strip() for p in problems))
+        super().__init__("; ".join(map(str, problems)))
 
 
 class NotConnectedError(MinitikError):

@@ -378,6 +378,7 @@ def _problems(error: ValidationError) -> dict[str, str]:
     for item in error.errors(include_input=False, include_url=False):
         name = ".".join(str(part) for part in item["loc"]).upper()
         message = item["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should ", "must ", 1)
         problems[name] = message if not name or name in message else f"{name}: {message}"
     return problems
 

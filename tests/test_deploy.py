@@ -110,6 +110,38 @@ def test_a_dispatcher_has_the_time_to_end_what_it_sends(
         assert "TimeoutStopSec=60" in UNITS[name].read_text()
 
 
+def test_the_environment_file_does_not_undo_what_the_units_set() -> None:
+    """A file wins in systemd over `Environment=`: an empty DAGSTER_HOME there would stop Dagster."""
+    form = (ROOT / ".env.example").read_text()
+    for unit in UNITS.values():
+        for line in re.findall(r"^Environment=(.*)$", unit.read_text(), re.MULTILINE):
+            for name in (pair.split("=")[0] for pair in line.split()):
+                assert not re.search(rf"^{name}=", form, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", sorted(set(UNITS) - {"migrate"}))
+def test_systemd_never_gives_a_program_up(name: str) -> None:
+    """By default five ends within ten seconds are the last: a database's restart would be the end."""
+    unit, _, service = UNITS[name].read_text().partition("[Service]")
+    assert "\nStartLimitIntervalSec=0\n" in unit
+    assert "\nRestart=always\n" in service
+
+
+def test_what_builds_the_images_wheel_is_held_by_a_lock() -> None:
+    """All that hatchling needs, by hashes, and no build isolation that would take the newest."""
+    image = (DEPLOY / "Dockerfile").read_text()
+    named = re.search(r"awk '/\^\(([a-z|-]+)\)==/", image)
+    assert named is not None
+    held = set(named[1].split("|"))
+    lock = (ROOT / "requirements" / "dev.lock").read_text()
+    assert all(re.search(rf"^{name}==", lock, re.MULTILINE) for name in held)
+    needed = importlib.metadata.requires("hatchling") or []
+    names = {re.split(r"[^A-Za-z0-9-]", item)[0] for item in needed if "python_version" not in item}
+    assert names | {"hatchling"} <= held
+    assert "pip wheel --no-deps --no-build-isolation" in image
+    assert set(re.findall(r"^FROM (\S+)", image, re.MULTILINE)) == {"${PYTHON}"}
+
+
 def test_every_variable_that_is_set_there_is_one_that_somebody_reads(
     services: dict[str, dict[str, Any]],
 ) -> None:

@@ -103,7 +103,7 @@ def test_a_refused_value_is_told_with_its_field_and_its_fix(
         FieldProblem("zone", "'Mars' is no zone"),
     )
     assert str(error) == (
-        "title: has 101 characters, the limit is 100 shorten it; zone: 'Mars' is no zone"
+        "title: has 101 characters, the limit is 100 - shorten it; zone: 'Mars' is no zone"
     )
     assert [problem.field for problem in error.problems] == ["title", "zone"]
 

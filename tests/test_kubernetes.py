@@ -73,11 +73,28 @@ def test_every_program_runs_unprivileged_and_with_the_deployments_own_arguments(
 def test_a_probe_calls_a_name_that_is_served(document: dict[str, Any]) -> None:
     """A probe's own Host is the pod's address, which the Host list refuses."""
     [container] = document["spec"]["template"]["spec"]["containers"]
-    for kind in ("readinessProbe", "livenessProbe"):
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
         if "httpGet" in container.get(kind, {}):
             [header] = container[kind]["httpGet"]["httpHeaders"]
             assert header["name"] == "Host"
             assert header["value"] in Settings().allowed_hosts()
+
+
+def test_the_api_ends_within_its_grace_after_the_service_let_go_of_it() -> None:
+    """What still arrives while the pod is being taken out is answered; then running requests end."""
+    [pod] = [
+        document["spec"]["template"]["spec"]
+        for document in WORKLOADS
+        if document["metadata"]["name"] == "minitik-api"
+    ]
+    [container] = pod["containers"]
+    _, pause = container["lifecycle"]["preStop"]["exec"]["command"]
+    command = container["command"]
+    ending = int(command[command.index("--timeout-graceful-shutdown") + 1])
+    assert 0 < int(pause) + ending < pod["terminationGracePeriodSeconds"]
+    # Until it is up nothing counts its failures: a slow node must not kill it at its start.
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 60
 
 
 def test_only_the_proxy_reaches_the_web_ui() -> None:
@@ -162,6 +179,9 @@ def test_the_charts_bounds_are_those_of_the_instance_elsewhere(values: dict[str,
     )
     limits = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["jobSpecConfig"]
     assert limits["activeDeadlineSeconds"] == own["run_monitoring"]["max_runtime_seconds"]
+    queue = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
+    own_queue = own["run_coordinator"]["config"]
+    assert queue["tagConcurrencyLimits"] == own_queue["tag_concurrency_limits"]
     assert values["dagsterWebserver"]["replicaCount"] == 0
 
 

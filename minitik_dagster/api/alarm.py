@@ -32,7 +32,10 @@ class AlarmWatch(Work):
         with self._state.engine.connect() as connection:
             reason = not_ours(connection, self._state.settings)
         if reason != self._idle:
-            _log.warning("deployment.idle" if reason else "deployment.awake", reason=reason)
+            if reason is None:
+                _log.warning("deployment.awake")
+            else:
+                _log.warning("deployment.idle", reason=reason)
         self._idle = reason
         if reason is not None:
             return

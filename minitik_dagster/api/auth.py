@@ -39,7 +39,7 @@ _COOKIE: Final = APIKeyCookie(
     ),
 )
 _HOW: Final = (
-    "send an API key (`Authorization: Bearer mtk_…`; minitik keys create) or sign in: /signin"
+    "send an API key, made by `minitik keys create`, as Authorization: Bearer; or sign in: /signin"
 )
 
 

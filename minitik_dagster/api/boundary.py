@@ -103,7 +103,9 @@ class RequestBoundary:
             await _send_problem(scope, send_with_id, request_id, INTERNAL, detail)
 
     def _refusal(self, headers: Headers, most: int) -> tuple[ProblemType, str] | None:
-        if host_name(headers.get("host", "")) not in self.hosts:
+        given = headers.getlist("host")
+        # Two of them: whoever stood before us may have read the other one (RFC 9112, section 3.2).
+        if len(given) != 1 or host_name(given[0]) not in self.hosts:
             return INVALID_HOST, "call this server by its own name (NEXTAUTH_URL) or on loopback"
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > most:

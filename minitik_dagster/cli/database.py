@@ -52,6 +52,8 @@ def upgrade(
     for line in waiting:
         say(f"{'would apply' if dry_run else 'applying'} {line}")
     if dry_run:
+        if not waiting:
+            say(f"nothing is to be applied: the database is at {migrate.current(url)}")
         return
     migrate.upgrade(url, world=load_settings().platform_world)
     say(f"the database is at {migrate.current(url)}")

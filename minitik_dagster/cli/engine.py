@@ -12,7 +12,8 @@ def register(app: typer.Typer) -> None:
 
 def dispatcher(
     seconds: Annotated[
-        float | None, typer.Option(help="End by itself after so many seconds; default: stay.")
+        float | None,
+        typer.Option(min=0.1, help="End by itself after so many seconds; default: stay."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Start none: exit 1 unless one of this host beats.")

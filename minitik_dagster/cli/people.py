@@ -112,10 +112,13 @@ def create_key(
         list[str] | None,
         typer.Option(
             help="May be repeated; default: all but admin. content:read, content:write, "
-            "schedule:write, publish, analytics:read, accounts:read, accounts:write, admin."
+            "schedule:write, publish, analytics:read, accounts:read, accounts:write, webhooks, "
+            "notifications, admin."
         ),
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Expires after so many days.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Expires after so many days.")
+    ] = None,
 ) -> None:
     """Create an API key and print it: it is shown this once."""
     from minitik_dagster.accounts import api_keys, users

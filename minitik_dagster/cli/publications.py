@@ -10,6 +10,8 @@ from minitik_dagster.cli.output import AsJson, as_object, listing, printable, sa
 from minitik_dagster.cli.people import operator_name
 from minitik_dagster.cli.session import transaction
 
+_NO_PUBLICATION = "no publication {!r}; GET /api/publishing/CONTENT-ID names a content's"
+
 
 def register(app: typer.Typer) -> None:
     """Add the sub-commands."""
@@ -35,7 +37,7 @@ def show(publication_id: str, as_json: AsJson = False) -> None:
     with transaction() as session:
         row = session.get(Publication, publication_id)
         if row is None:
-            raise NotFoundError(f"no publication {publication_id}")
+            raise NotFoundError(_NO_PUBLICATION.format(publication_id[:64]))
         facts: dict[str, Any] = {
             "id": row.id,
             "platform": row.platform.value.lower(),
@@ -138,10 +140,12 @@ def reconcile_them(
 
     if bool(publication_ids) is (day is not None):
         raise typer.BadParameter("give publications' ids, or --day YYYY-MM-DD")
+    if day is not None and not 2000 <= day.year < 3000:
+        raise typer.BadParameter(f"--day {day:%Y-%m-%d} is no day of any post; give YYYY-MM-DD")
     with transaction() as session:
         for publication_id in publication_ids or ():
             if session.get(Publication, publication_id) is None:
-                raise NotFoundError(f"no publication {publication_id}")
+                raise NotFoundError(_NO_PUBLICATION.format(publication_id[:64]))
     scope = DayScope.day(day.date()) if day else DayScope(ids=tuple(publication_ids or ()))
     settings = load_settings()
     configure_logging(settings)

@@ -69,6 +69,7 @@ def upgrade(database_url: str, *, world: str | None = None) -> list[str]:
     """
     with _locked_connection(database_url) as connection:
         before = _applied(connection)
+        _require_known(before)
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -89,8 +90,10 @@ def upgrade(database_url: str, *, world: str | None = None) -> list[str]:
 def downgrade(database_url: str) -> str | None:
     """Undo the newest migration; return the revision that now stands (None = the old schema)."""
     with _locked_connection(database_url) as connection:
-        if _applied(connection) is None:
+        before = _applied(connection)
+        if before is None:
             return None
+        _require_known(before)
         config = _config()
         config.attributes["connection"] = connection
         command.downgrade(config, "-1")
@@ -124,11 +127,14 @@ def pending(database_url: str) -> list[str]:
 def upgrade_sql(database_url: str) -> str:
     """Return the SQL that an upgrade from the present version would run."""
     output = io.StringIO()
-    command.upgrade(_config(output), f"{current(database_url) or 'base'}:head", sql=True)
+    before = current(database_url)
+    _require_known(before)
+    command.upgrade(_config(output), f"{before or 'base'}:head", sql=True)
     return output.getvalue()
 
 
 def _between(before: str | None) -> list[str]:
+    _require_known(before)
     script = ScriptDirectory.from_config(_config())
     revisions = script.iterate_revisions("head", before or "base")
     return [item.revision for item in revisions if item.revision != before][::-1]
@@ -150,9 +156,21 @@ def require_schema(connection: Connection) -> None:
     """Refuse, in one clear line, a database whose schema version is not this program's."""
     found, wanted = _applied(connection), head_revision()
     if found != wanted:
+        _require_known(found)
         raise SchemaVersionError(
             f"the database's schema is at {found or 'no version'}, this program needs {wanted}; "
             "run: minitik db upgrade"
+        )
+
+
+def _require_known(found: str | None) -> None:
+    """Refuse a database that a newer version has migrated: only that one knows the way back."""
+    script = ScriptDirectory.from_config(_config())
+    if found is not None and found not in {item.revision for item in script.walk_revisions()}:
+        raise SchemaVersionError(
+            f"the database's schema is at {found}, of a newer version than this program, which knows "
+            f"{head_revision()} at most; install the newer one, or go back with its "
+            "`minitik db downgrade`"
         )
 
 

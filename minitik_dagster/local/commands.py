@@ -19,12 +19,15 @@ DataDir = Annotated[
 
 def up(
     data_dir: DataDir = None,
-    port: Annotated[int, typer.Option(help="The API's port; 0 takes any free one.")] = API_PORT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The API's port; 0 takes any free one.")
+    ] = API_PORT,
     dagster_port: Annotated[
-        int, typer.Option(help="The Dagster web UI's port; 0 takes any free one.")
+        int, typer.Option(min=0, max=65535, help="The Dagster web UI's port; 0 takes any free one.")
     ] = DAGSTER_PORT,
     sandbox_port: Annotated[
-        int, typer.Option(help="The platform sandbox's port; 0 takes any free one.")
+        int,
+        typer.Option(min=0, max=65535, help="The platform sandbox's port; 0 takes any free one."),
     ] = SANDBOX_PORT,
     demo: Annotated[
         bool | None,

@@ -78,5 +78,10 @@ def environment_beside(folder: DataFolder) -> dict[str, str]:
     if found.sandbox is not None:
         environment |= platform_environment(found.sandbox) | APP_CREDENTIALS
     kept = read_secrets(folder.secrets_file)
-    kept.pop(DATABASE_PASSWORD, None)
+    password = kept.pop(DATABASE_PASSWORD, None)
+    own = urlsplit(found.databaseUrl)
+    if password is not None and own.password == password:
+        # Our own server: it holds Dagster's database as well.
+        environment["DAGSTER_POSTGRES_URL"] = own._replace(path="/dagster").geturl()
+        environment["DAGSTER_HOME"] = str(folder.dagster_home)
     return environment | kept

@@ -29,6 +29,8 @@ SIGV4_MAX_LIFETIME = timedelta(days=7)  # Amazon S3 user guide, "Presigned URLs"
 _LIST_PAGE_MAX = 100  # 100 pages of 1,000 parts: beyond the 10,000 parts S3 allows
 _CANNOT_LIST = {"NotImplemented", "AccessDenied", "MethodNotAllowed", "501", "403", "405"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
+# For the question whether the bucket is there: who asks it must not be held up.
+_CHECK_SECONDS = 2.0
 
 
 class UploadGoneError(Exception):
@@ -67,7 +69,7 @@ class ObjectStore:
     With `endpoint_url` buckets are addressed by path (self-hosted servers); keys are optional, the
     SDK's own chain (environment, profile, instance role) is asked otherwise. `public_base_url` is a
     gateway through which platforms fetch media: their URLs are signed for that host, the bucket being
-    the first part of the path.
+    the first part of the path. `patience` in seconds: see `client_config`.
     """
 
     def __init__(
@@ -79,21 +81,23 @@ class ObjectStore:
         access_key_id: SecretStr | None = None,
         secret_access_key: SecretStr | None = None,
         public_base_url: str | None = None,
+        patience: float | None = None,
     ) -> None:
         self.bucket = bucket
         self.region = region
         self.endpoint_url = endpoint_url
         self.public_base_url = public_base_url
+        self._patience = patience
         self._access_key_id = access_key_id
         self._secret_access_key = secret_access_key
         self._lock = Lock()
-        self._clients: dict[tuple[str | None, bool], S3Client] = {}
+        self._clients: dict[tuple[str | None, float | None], S3Client] = {}
         self._session: boto3.Session | None = None
         self._keys: dict[str, Any] = {}
         self.shown = ShownUrls(self)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, patience: float | None = None) -> Self:
         """Make the store that the environment names; ConfigurationError without AWS_S3_BUCKET."""
         if not settings.aws_s3_bucket:
             raise ConfigurationError(["AWS_S3_BUCKET is not set; `minitik up` starts a local S3"])
@@ -104,6 +108,7 @@ class ObjectStore:
             access_key_id=settings.aws_access_key_id,
             secret_access_key=settings.aws_secret_access_key,
             public_base_url=settings.media_public_base_url,
+            patience=patience,
         )
 
     def __repr__(self) -> str:
@@ -121,14 +126,15 @@ class ObjectStore:
         if self.public_base_url:
             self._client_for(self.public_base_url)
 
-    def _client_for(self, endpoint_url: str | None, *, hurried: bool = False) -> "S3Client":
-        key = (endpoint_url, hurried)
+    def _client_for(self, endpoint_url: str | None, patience: float | None = None) -> "S3Client":
+        patience = self._patience or patience
+        key = (endpoint_url, patience)
         with self._lock:
             if key not in self._clients:
-                self._clients[key] = self._make_client(endpoint_url, hurried=hurried)
+                self._clients[key] = self._make_client(endpoint_url, patience)
             return self._clients[key]
 
-    def _make_client(self, endpoint_url: str | None, *, hurried: bool) -> "S3Client":
+    def _make_client(self, endpoint_url: str | None, patience: float | None) -> "S3Client":
         self._keys = {}
         session = self._session or boto3.Session()
         if self._access_key_id is not None and self._secret_access_key is not None:
@@ -141,14 +147,13 @@ class ObjectStore:
                     "aws_secret_access_key": self._secret_access_key.get_secret_value(),
                 }
         self._session = session
+        # TLS knows no names with further dots in front of Amazon's.
+        by_path = endpoint_url is not None or "." in self.bucket
         return session.client(
             "s3",
             region_name=self.region,
             endpoint_url=endpoint_url,
-            # TLS knows no names with further dots in front of Amazon's.
-            config=client_config(
-                path_addressing=endpoint_url is not None or "." in self.bucket, hurried=hurried
-            ),
+            config=client_config(path_addressing=by_path, patience=patience),
             **self._keys,
         )
 
@@ -309,7 +314,7 @@ class ObjectStore:
     def check(self) -> None:
         """Ask whether the bucket answers; DependencyDownError when it does not, within seconds."""
         with _refusals_are_failures(), _store_errors():
-            self._client_for(self.endpoint_url, hurried=True).head_bucket(Bucket=self.bucket)
+            self._client_for(self.endpoint_url, _CHECK_SECONDS).head_bucket(Bucket=self.bucket)
 
     # Presigned reads
 

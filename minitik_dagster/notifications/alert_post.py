@@ -47,6 +47,16 @@ def target_of(url: str) -> str:
     return sha256(url.encode()).hexdigest()[:16]
 
 
+def is_understood(url: str) -> bool:
+    """Whether a notification service is known by such an URL; nothing is sent."""
+    import logging
+
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it would repeat the URL
+    return apprise.Apprise.instantiate(url) is not None
+
+
 def send_by_apprise(url: str, subject: str, body: str) -> bool:
     """Send one message; False when the service did not take it."""
     import logging

@@ -186,7 +186,7 @@ def _s3(connection: Connection, settings: Settings) -> Iterator[Item]:
     if not settings.aws_s3_bucket:
         yield Item("s3", "everything", 0, Fate.UNKNOWN, "AWS_S3_BUCKET is not set")
         return
-    store = ObjectStore.from_settings(settings)
+    store = ObjectStore.from_settings(settings, patience=_SECONDS)
     there = {item.key: item.size for prefix in _PREFIXES for item in list_objects(store, prefix)}
     asked = {row.key: row for row in connection.execute(text(queries.MEDIA))}
     present = [key for key in asked if key in there]

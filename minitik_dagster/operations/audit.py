@@ -11,7 +11,7 @@ from minitik_dagster.db.types import from_db
 _LIST: Final = text(
     """
     SELECT at, actor, action, subject, detail FROM audit_log
-    WHERE (CAST(:action AS text) IS NULL OR action = :action OR action LIKE :action || '.%')
+    WHERE (CAST(:action AS text) IS NULL OR action = :action OR starts_with(action, :action || '.'))
       AND (CAST(:subject AS text) IS NULL OR subject = :subject)
     ORDER BY at DESC, id DESC LIMIT :limit
     """

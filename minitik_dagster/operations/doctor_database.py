@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +25,7 @@ from minitik_dagster.settings import Settings
 _SOME_SKEW: Final = timedelta(milliseconds=500)
 _TOKENS_TRIED: Final = 50
 _LONG: Final = "5 minutes"
+_GRANT: Final = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO …"
 
 
 def look(engine: Engine, settings: Settings) -> Iterator[Finding]:
@@ -41,6 +43,9 @@ def look(engine: Engine, settings: Settings) -> Iterator[Finding]:
             yield from doctor_pasts.old_queue(connection, settings)
             yield from doctor_pasts.restores(connection, settings)
     except DBAPIError as error:
+        if isinstance(error.orig, InsufficientPrivilege):
+            yield red("database rights", str(error.orig).partition("\n")[0], _GRANT)
+            return
         yield red(
             "postgresql",
             f"does not answer ({type(error.orig).__name__}): the API answers 503, nothing is claimed",
@@ -104,7 +109,9 @@ def _schema(connection: Connection, settings: Settings) -> Generator[Finding, No
     try:
         require_schema(connection)
     except SchemaVersionError as error:
-        yield red("schema", str(error), "minitik db upgrade --dry-run, then minitik db upgrade")
+        detail, newer, fix = str(error).partition("; install ")
+        plan = "minitik db upgrade --dry-run, then minitik db upgrade"
+        yield red("schema", detail, f"install {fix}" if newer else plan)
         return False
     yield green("schema", "is this program's")
     try:
@@ -145,7 +152,7 @@ def _rights(connection: Connection) -> Iterator[Finding]:
         yield red(
             "database rights",
             f"this user may not read and write: {', '.join(lacking)}",
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO …",
+            _GRANT,
         )
     else:
         yield green("database rights", "all tables can be read and written")

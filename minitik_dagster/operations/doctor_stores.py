@@ -148,14 +148,14 @@ def s3(settings: Settings) -> Iterator[Finding]:
     """Store, read and delete a small object; ask for parts, CORS, and the way the platforms take."""
     if not settings.aws_s3_bucket:
         return
-    store = ObjectStore.from_settings(settings)
+    store = ObjectStore.from_settings(settings, patience=_SECONDS)
     key = f"doctor/{new_id()}"
     try:
         store.put(key, _PROBE, "text/plain")
     except DependencyDownError as error:
         yield red(
             "s3",
-            f"{error}",
+            str(error).partition(";")[0],  # what follows is advice to others: to ask us, or to wait
             "AWS_S3_BUCKET, AWS_REGION, AWS_ENDPOINT_URL_S3 and the keys must belong together; the "
             "user needs s3:PutObject, s3:GetObject, s3:DeleteObject",
         )

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from minitik_dagster.notifications.alert_post import is_understood
 from minitik_dagster.notifications.web_push import public_key_of
 from minitik_dagster.operations.findings import Finding, green, red, yellow
 from minitik_dagster.settings import Settings
@@ -30,6 +31,7 @@ _WANTED: Final[Mapping[str, tuple[str, str]]] = {
     "nextauth_secret": ("browsers carry nothing that is signed", "openssl rand -base64 32"),
 }
 _LIVE: Final[Mapping[str, tuple[str, str]]] = {
+    "minitik_alert_urls": ("nobody is told of alerts", "set MINITIK_ALERT_URLS"),
     "admin_emails": ("nobody is an admin", "set ADMIN_EMAILS to the operators' addresses"),
     "resend_api_key": ("people get no e-mail", "set RESEND_API_KEY and EMAIL_FROM"),
     "email_from": ("people get no e-mail", "set RESEND_API_KEY and EMAIL_FROM"),
@@ -46,9 +48,8 @@ PROVIDERS: Final = ("tiktok", "instagram", "youtube")
 def variables(settings: Settings | None, problems: Mapping[str, str]) -> Iterator[Finding]:
     """Tell each variable with a problem, each that is missed, and how many are fit."""
     for name, text in problems.items():
-        yield red(
-            f"variable {name}" if name else "variables", text, "docs/settings.md has its form"
-        )
+        check = f"variable {name}" if name else "variables"
+        yield red(check, text.removeprefix(f"{name}: "), "docs/settings.md has its form")
     if settings is None:
         return
     unfit = {name.split(".")[0].lower() for name in problems}
@@ -70,6 +71,7 @@ def variables(settings: Settings | None, problems: Mapping[str, str]) -> Iterato
                 f"variable {first.upper()}", detail, "set both, from the platform's console"
             )
     yield from _vapid(settings)
+    yield from _alert_targets(settings)
     fit = sum(name not in unfit for name in Settings.model_fields)
     yield green("variables", f"{fit} of {len(Settings.model_fields)} variables can be read")
 
@@ -100,6 +102,21 @@ def _vapid(settings: Settings) -> Iterator[Finding]:
             "VAPID_PUBLIC_KEY is not that of VAPID_PRIVATE_KEY: push services refuse every message",
             "set the pair that browsers subscribed with; of a new system: minitik keys vapid",
         )
+
+
+def _alert_targets(settings: Settings) -> Iterator[Finding]:
+    """Whether each address of MINITIK_ALERT_URLS is one that can be sent to; told by their numbers."""
+    given = settings.alert_urls()
+    unknown = [number for number, url in enumerate(given, start=1) if not is_understood(url)]
+    if unknown:
+        yield red(
+            "alert targets",
+            f"no notification service has the form of number {', '.join(map(str, unknown))} of "
+            f"{len(given)} in MINITIK_ALERT_URLS: nothing is sent there",
+            "correct it: Apprise URLs, separated by spaces",
+        )
+    elif given:
+        yield green("alert targets", f"{len(given)} of a known form; nothing was sent")
 
 
 def keys(settings: Settings) -> Iterator[Finding]:

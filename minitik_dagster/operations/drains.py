@@ -24,7 +24,7 @@ from minitik_dagster.ids import new_id
 from minitik_dagster.notifications.events import tell_changes
 from minitik_dagster.operations import drain_queries as queries
 from minitik_dagster.publishing.pause_queries import AUDIT, WAKE
-from minitik_dagster.publishing.pauses import Scope
+from minitik_dagster.publishing.pauses import Scope, require_account
 from minitik_dagster.scheduling.changes import roll_up_all, withdraw
 from minitik_dagster.scheduling.schedule import DEFAULT_MAX_LATENESS
 
@@ -87,19 +87,22 @@ class Restored:
 
 
 def plan_drain(session: Session, scope: Scope, part: Part | None = None) -> Drained:
-    """Say what a drain would take; changes nothing."""
+    """Say what a drain would take; changes nothing. NotFoundError for an account that is not there."""
+    require_account(session.connection(), scope)
     rows = session.execute(text(queries.PLAN), _values(scope, part)).mappings()
     return Drained(str(scope), tuple(_share(dict(row)) for row in rows))
 
 
 def drain(engine: Engine, scope: Scope, *, actor: str, part: Part | None = None) -> Drained:
-    """Cancel what the scope holds and has not been sent; return the batch's id.
+    """Cancel what the scope holds and has not been sent; return the batch's id, None of nothing.
 
     Posts that come in meanwhile are not its business: pause the scope first.
     """
     batch = new_id()
     with Session(engine) as session, session.begin():
         planned = plan_drain(session, scope, part)
+        if not planned.planned:
+            return planned
         detail = {"scope": str(scope), "part": part, "posts": planned.planned}
         _audit(session, "queue.drain", batch, actor, detail)
     posts = 0

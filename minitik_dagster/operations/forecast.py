@@ -37,6 +37,7 @@ _MOST: Final = 5_000
 # Each is asked of a platform that counts our calls.
 _MOST_ASKED: Final = 200
 _ASK_SECONDS: Final = 8.0
+_STORE_SECONDS: Final = 5.0
 _STAGES: Final = ("scheduled", "preparing", "prepared", "parked", "paused", "held")
 # An open breaker closes within minutes: only what is due before that is at risk.
 _BREAKER_REACH: Final = timedelta(minutes=10)
@@ -247,7 +248,7 @@ def _of_breakers(due: Sequence[_Due], settings: Settings, now: datetime) -> Iter
 def _of_media(due: Sequence[_Due], settings: Settings) -> Iterator[Risk]:
     """Ask the bucket for each file once."""
     try:
-        store = ObjectStore.from_settings(settings)
+        store = ObjectStore.from_settings(settings, patience=_STORE_SECONDS)
     except ConfigurationError:
         return
     keys = sorted({item.content.file_path for item in due if item.content.file_path})

@@ -25,7 +25,11 @@ def forgettable(engine: Engine, redis_url: str | None) -> Mapping[str, int]:
     with Session(engine) as session:
         adopted = session.execute(text(adopt_queries.MARKED)).scalar_one_or_none()
         ties = tie(session, redis_url)
-    if adopted is None or ties.jobs or ties.resumed:
+    if adopted is None:
+        raise StateConflictError(
+            "this database has not been adopted; first: minitik adopt --yes", state="open"
+        )
+    if ties.jobs or ties.resumed:
         raise StateConflictError(
             "open jobs are still in the old queue; first: minitik adopt --yes", state="open"
         )

@@ -236,9 +236,10 @@ def set_threshold(
 ) -> Threshold:
     """Set an operator's own numbers; NotFoundError, or InvalidInputError where they make no sense."""
     item = _named(key)
-    if not 0 <= warning <= critical:
+    if not 0 <= warning <= critical < float("inf"):
         problem = f"warning {warning:g} and critical {critical:g} are not 0 ≤ warning ≤ critical"
-        raise InvalidInputError(FieldProblem("warning", problem, "choose a smaller warning"))
+        fix = "choose a smaller warning, and finite numbers"
+        raise InvalidInputError(FieldProblem("warning", problem, fix))
     value = {"warning": warning, "critical": critical}
     connection.execute(_SET, {"key": key, "value": json.dumps(value)})
     _audit(connection, key, actor, value)

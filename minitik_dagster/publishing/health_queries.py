@@ -19,7 +19,8 @@ _FREE = f'(p."leaseExpiresAt" IS NULL OR p."leaseExpiresAt" < {NOW})'
 _COUNTED = "count(*) AS total, (array_agg(f.id ORDER BY f.since, f.id))[1:20] AS ids"
 
 # A wake was reached long ago and nobody has taken the row: no dispatcher is alive, or none can keep
-# up. `late` of them should have been public already.
+# up. `late` of them should have been public already. What was scheduled with less notice than preparing
+# takes has a wake before its own making: it has waited since then.
 UNTAKEN = f"""
 SELECT {_COUNTED}, count(*) FILTER (WHERE f."dueAt" < {NOW} - CAST(:allowed AS interval)) AS late,
     min(f.since) AS oldest
@@ -27,6 +28,7 @@ FROM (
     SELECT p.id, p."dueAt", {_WAKE} AS since FROM publications p
     WHERE {_CLAIMABLE} AND p.stage <> 'live' AND {_FREE} AND NOT {PAUSED}
       AND {_WAKE} < {NOW} - CAST(:allowed AS interval)
+      AND p."createdAt" < {NOW} - CAST(:allowed AS interval)
     ORDER BY {_WAKE} LIMIT 10000
 ) f
 """

@@ -99,7 +99,7 @@ def pause(connection: Connection, scope: Scope, *, reason: str, actor: str) -> C
 
     Raises NotFoundError for an account that is not there. Repeating it renews reason and actor.
     """
-    _require_account(connection, scope)
+    require_account(connection, scope)
     reason = " ".join(reason.split())[:_REASON_LIMIT]
     told = f"{scope} is paused" + (f": {reason}" if reason else "")
     values = {"key": scope.key, "reason": reason, "actor": actor, "text": told}
@@ -148,7 +148,8 @@ def shelve_due(connection: Connection) -> int:
     return len(rows.all())
 
 
-def _require_account(connection: Connection, scope: Scope) -> None:
+def require_account(connection: Connection, scope: Scope) -> None:
+    """Raise NotFoundError where the scope is an account that is not there."""
     if scope.account_id is None:
         return
     found = connection.execute(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
+from minitik_dagster.db.engine import libpq_url
 from minitik_dagster.operations import freshness
 from minitik_dagster.operations.findings import Finding, green, red, yellow
 from minitik_dagster.settings import Settings
@@ -17,6 +18,7 @@ _HANGS_AFTER: Final = timedelta(minutes=25)
 _LOOK_BACK: Final = timedelta(hours=1)
 _OVERLAP: Final = timedelta(minutes=10)
 _AT_ONCE: Final = 100
+_STORAGE_SECONDS: Final = 3
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, RunRecord
@@ -29,6 +31,13 @@ def look(settings: Settings) -> Iterator[Finding]:
     if not (Path(settings.dagster_home) / "dagster.yaml").is_file():
         yield red(
             "dagster", "DAGSTER_HOME holds no dagster.yaml", "copy the one of this project there"
+        )
+        return
+    if (reason := _storage_is_away(settings)) is not None:
+        yield red(
+            "dagster storage",
+            f"does not answer ({reason}): no new runs; a resident dispatcher publishes",
+            "start it, or correct DAGSTER_POSTGRES_URL",
         )
         return
     from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
@@ -65,6 +74,20 @@ def look(settings: Settings) -> Iterator[Finding]:
                 f"{queued} are queued and {waiting} are starting",
                 "look at the code server and at max_concurrent_runs of dagster.yaml",
             )
+
+
+def _storage_is_away(settings: Settings) -> str | None:
+    """Ask Dagster's database ourselves: Dagster tries for a quarter of a minute, or waits for ever."""
+    if settings.dagster_postgres_url is None:
+        return None
+    import psycopg
+
+    url = libpq_url(settings.dagster_postgres_url.get_secret_value())
+    try:
+        psycopg.connect(url, connect_timeout=_STORAGE_SECONDS).close()
+    except psycopg.Error as error:
+        return type(error).__name__  # its text may hold the user's name
+    return None
 
 
 def mirror(instance: "DagsterInstance", connection: Connection) -> None:
@@ -116,7 +139,7 @@ def _failure(instance: "DagsterInstance", record: "RunRecord") -> freshness.Fail
 
 def stuck_runs(settings: Settings) -> list[dict[str, Any]]:
     """Return runs that have been in progress for longer than a window and its grace."""
-    if not settings.dagster_home:
+    if not settings.dagster_home or _storage_is_away(settings) is not None:
         return []
     from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 

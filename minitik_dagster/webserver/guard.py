@@ -70,7 +70,8 @@ def refusal(scope: Scope, hosts: frozenset[str]) -> str | None:
             return "the request comes from a page of another origin"
     if not _is_read_as_json(scope, headers):
         return "what writes, and every query, must be a POST with Content-Type: application/json"
-    if headers.get("sec-fetch-site", "none") == "cross-site" and not _is_navigation(scope, headers):
+    sites = {site.strip().lower() for site in headers.getlist("sec-fetch-site")}
+    if "cross-site" in sites and not _is_navigation(scope, headers):
         return "the browser says that the request comes from another site"
     return None
 

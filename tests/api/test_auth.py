@@ -39,6 +39,7 @@ def test_without_a_valid_key_everything_is_401_and_says_how(
         assert answer.status_code == 401, f"{method} {path}: {answer.text}"
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert "minitik keys create" in answer.json()["detail"]
+        assert "redacted" not in answer.json()["detail"]
     assert scene.fingerprint() == before
 
 

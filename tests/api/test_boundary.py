@@ -1,5 +1,6 @@
 """What holds for every answer: ids, hosts, sizes, and nothing of the inside."""
 
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -55,6 +56,17 @@ def test_another_host_name_is_refused(api: httpx.Client, host: str) -> None:
     """A name that resolves to us (DNS rebinding) is not ours."""
     answer = api.get("/healthz", headers={"Host": host})
     assert answer.status_code == 400
+
+
+def test_two_host_names_are_one_too_many(api: httpx.Client) -> None:
+    """Whoever stood before us may have gone by the other one."""
+    own, port = api.base_url.netloc.decode(), api.base_url.port
+    assert port is not None
+    for hosts in ([own, "evil.example"], ["evil.example", own]):
+        lines = "".join(f"Host: {host}\r\n" for host in hosts)
+        with socket.create_connection(("127.0.0.1", port)) as sent:
+            sent.sendall(f"GET /healthz HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode())
+            assert sent.makefile("rb").readline().startswith(b"HTTP/1.1 400"), hosts
 
 
 def test_the_configured_host_and_loopback_names_are_served() -> None:

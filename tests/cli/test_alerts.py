@@ -29,4 +29,6 @@ def test_thresholds_are_listed_set_and_reset(minitik: Command, on_database: Engi
     assert said == "publish.failed: warning above 2, critical above 4\n"
     said = minitik.good("alerts", "reset", "publish.failed").out
     assert said == "publish.failed: warning above 5, critical above 20\n"
+    wrong = ("alerts", "set", "publish.failed", "--warning", "inf", "--critical", "inf")
+    assert "warning inf" in minitik.refused(*wrong, code=2)
     assert "no threshold" in minitik.refused("alerts", "reset", "nothing")

@@ -24,6 +24,22 @@ def test_a_database_goes_up_and_down_and_says_where_it_is(
     assert minitik("db", "current").code == 1
 
 
+def test_a_database_of_a_newer_version_is_left_alone_and_told_as_such(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    """`run: minitik db upgrade` would send an operator in a circle."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    assert "nothing is to be applied" in minitik.good("db", "upgrade", "--dry-run").out
+    engine = make_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE minitik_alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    for command in (("db", "upgrade"), ("db", "downgrade"), ("queues", "stats")):
+        line = minitik.refused(*command)
+        assert "at 9999, of a newer version than this program" in line
+        assert "run: minitik db upgrade" not in line
+
+
 def test_the_printed_sql_does_what_the_upgrade_does(
     minitik: Command, monkeypatch: pytest.MonkeyPatch, empty_database_url: str
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from minitik_dagster.cli.environment import join_running_stack
 from minitik_dagster.local.data_folder import DataFolder
 from minitik_dagster.local.endpoints import Endpoints
-from minitik_dagster.local.secrets_file import DATABASE_PASSWORD, load_or_make_secrets
+from minitik_dagster.local.secrets_file import DATABASE_PASSWORD, load_or_make_secrets, read_secrets
 from minitik_dagster.notifications.web_push import PushIdentity
 from minitik_dagster.settings import load_settings
 
@@ -51,6 +51,20 @@ def test_what_is_not_set_comes_from_the_running_stack(stack: DataFolder) -> None
     assert settings.encryption_keys()
     assert settings.platform_world == "sandbox"
     assert DATABASE_PASSWORD not in os.environ
+
+
+def test_dagsters_storage_is_joined_where_the_stack_runs_it(stack: DataFolder) -> None:
+    """`doctor` and `incident` look at the daemon as well; another's server holds no such database."""
+    join_running_stack()
+    assert "DAGSTER_HOME" not in os.environ
+    password = read_secrets(stack.secrets_file)[DATABASE_PASSWORD]
+    written = stack.endpoints_file.read_text().replace(":word@", f":{password}@")
+    stack.endpoints_file.write_text(written)
+    os.environ.pop("DATABASE_URL")
+    join_running_stack()
+    expected = f"postgresql://minitik:{password}@127.0.0.1:3/dagster"
+    assert os.environ["DAGSTER_POSTGRES_URL"] == expected
+    assert os.environ["DAGSTER_HOME"] == str(stack.dagster_home)
 
 
 def test_what_is_set_wins_and_an_empty_variable_counts_as_unset(stack: DataFolder) -> None:

@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from minitik_dagster import __version__
+from minitik_dagster.cli import main
+from minitik_dagster.errors import FieldProblem
 from tests.cli.running import Command
 
 DOWN = "postgresql://minitik:hunter2@127.0.0.1:1/none"
@@ -69,6 +72,11 @@ def test_an_unmigrated_database_is_refused_with_the_command_to_run(
         ("schedule", "list", "--status", "NEVER"),
         ("breaker", "reset", "myspace"),
         ("users", "create", "a@example.org", "--tier", "GOLD"),
+        ("queues", "pause"),
+        ("queues", "drain", "--platform", "myspace"),
+        ("publications", "reconcile", "--day", "9999-12-31"),
+        ("keys", "create", "a@example.org", "--days", "99999999999"),
+        ("up", "--port", "99999"),
     ],
     ids=" ".join,
 )
@@ -77,6 +85,35 @@ def test_a_wrong_call_is_one_line_and_exit_2(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     minitik.refused(*arguments, code=2)
+
+
+def test_a_wrong_value_is_named_with_its_option_and_what_it_must_be(minitik: Command) -> None:
+    """In our words, not those of the library that parses; once, where those name it themselves."""
+    said = minitik.refused("forecast", "--hours", "-1", code=2)
+    assert said == (
+        "minitik: Invalid value for '--hours': '-1' must be greater than or equal to 0.1\n"
+    )
+    said = minitik.refused("queues", "drain", "--all", "--only=some", code=2)
+    assert said.count("some") == 1
+
+
+def test_a_value_and_its_fix_are_two_phrases(minitik: Command) -> None:
+    """Field, what is wrong, and after a dash what to do."""
+    said = minitik.refused("queues", "pause", code=2)
+    assert said == "minitik: all: one scope is needed - name all, one platform or one account\n"
+
+
+def test_what_nobody_foresaw_is_one_line_with_the_place_to_report(
+    minitik: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A traceback helps nobody at night, and may show what it should not."""
+    monkeypatch.setattr(main, "join_running_stack", lambda: FieldProblem("only the field"))  # type: ignore[call-arg]
+    assert "unexpected TypeError in cli/main.py:" in minitik.refused("doctor")
+
+
+def test_the_programs_version_is_told(minitik: Command) -> None:
+    """What a report of a defect begins with."""
+    assert minitik.good("--version").out == f"minitik {__version__}\n"
 
 
 @pytest.mark.parametrize("group", ["db", "users", "keys", "schedule", "reviews", "breaker"])

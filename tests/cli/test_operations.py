@@ -161,4 +161,4 @@ def test_adoption_reports_first_and_acts_only_when_told(
     assert "--tiktok-privacy" in done["holds"][0]
     assert "would" not in minitik.good("adopt", "--yes", "--tiktok-privacy", "SELF_ONLY").out
     assert "nothing to adopt" in minitik.good("adopt").out.splitlines()
-    assert "is not known" in minitik.refused("adopt", "--tiktok-privacy", "EVERYBODY")
+    assert "is not known" in minitik.refused("adopt", "--tiktok-privacy", "EVERYBODY", code=2)

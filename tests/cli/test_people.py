@@ -52,7 +52,7 @@ def test_a_user_is_found_by_id_too_and_a_stranger_is_not(
     user_id = minitik.good("users", "create", "a@example.org").out.strip()
     minitik.good("keys", "create", user_id, "--scope", "content:read")
     assert "no user" in minitik.refused("keys", "create", "nobody@example.org")
-    assert "unknown: root" in minitik.refused("keys", "create", user_id, "--scope", "root")
+    assert "unknown: root" in minitik.refused("keys", "create", user_id, "--scope", "root", code=2)
     assert len(minitik.good("keys", "list", "--user", user_id, "--json").data) == 1
 
 

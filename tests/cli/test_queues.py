@@ -95,11 +95,11 @@ def test_a_dead_letter_is_discarded_once(
 
 def test_a_replay_refuses_what_it_cannot_mean(minitik: Command, failed: tuple[str, str]) -> None:
     _, letter = failed
-    assert "nothing is selected" in minitik.refused("dead-letters", "replay")
+    assert "nothing is selected" in minitik.refused("dead-letters", "replay", code=2)
     assert "no dead letter" in minitik.refused("dead-letters", "replay", "nothing")
     past = ("--at", "2020-01-01T00:00:00Z")
-    assert "in the past" in minitik.refused("dead-letters", "replay", letter, *past)
-    assert "--from" in minitik.refused("dead-letters", "list", "--from", "yesterday")
+    assert "in the past" in minitik.refused("dead-letters", "replay", letter, *past, code=2)
+    assert "--from" in minitik.refused("dead-letters", "list", "--from", "yesterday", code=2)
     minitik.refused("dead-letters", "list", "--platform", "myspace", code=2)
 
 
@@ -123,7 +123,7 @@ def test_queues_are_counted_paused_and_resumed(
     resumed = minitik.good("queues", "resume", "--platform", "youtube").out
     assert resumed == "youtube: resumed; 1 posts go on, 1 of them are too late\n"
     assert stage(on_database, publication) == "scheduled"
-    assert "one scope is needed" in minitik.refused("queues", "pause")
+    assert "one scope is needed" in minitik.refused("queues", "pause", code=2)
     assert "no account" in minitik.refused("queues", "pause", "--account", "nobody")
 
 
@@ -168,4 +168,10 @@ def test_a_queue_is_drained_in_two_steps_and_put_back(
     assert "are left" in minitik.refused("queues", "restore", done["batch"])
     acts = minitik.good("audit", "list", "--action", "queue", "--json").data
     assert [act["action"] for act in acts] == ["queue.restore", "queue.drained", "queue.drain"]
-    assert "one scope is needed" in minitik.refused("queues", "drain")
+    assert "one scope is needed" in minitik.refused("queues", "drain", code=2)
+    assert "no account" in minitik.refused("queues", "drain", "--account", "nobody")
+    minitik.good("queues", "drain", "--all", "--yes")
+    # Nothing was done: no batch that a restore would not find, and no act in the log.
+    assert minitik.good("queues", "drain", "--all", "--yes").out == "nothing to drain\n"
+    assert len(minitik.good("audit", "list", "--action", "queue", "--json").data) == 5
+    assert minitik.good("audit", "list", "--action", "%").out == "no entry\n"

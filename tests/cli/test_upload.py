@@ -215,12 +215,12 @@ def test_an_api_that_is_restarted_meanwhile_is_waited_for(
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "said", "code"),
     [
-        ("notes.txt", b"Dear diary", "text/plain"),
-        ("walk", b"Dear diary", "--type"),
-        ("walk.mp4", b"", "empty"),
-        ("walk.mp4", b"Dear diary", "text"),
+        ("notes.txt", b"Dear diary", "text/plain", 2),
+        ("walk", b"Dear diary", "--type", 2),
+        ("walk.mp4", b"", "empty", 2),
+        ("walk.mp4", b"Dear diary", "text", 1),
     ],
 )
 def test_what_the_api_refuses_is_told_and_nothing_is_left(
@@ -231,11 +231,12 @@ def test_what_the_api_refuses_is_told_and_nothing_is_left(
     name: str,
     data: bytes,
     said: str,
+    code: int,
 ) -> None:
     """One line with finding and fix; neither a content nor a state file stays."""
     file = tmp_path / name
     file.write_bytes(data)
-    assert said in minitik.refused("upload", str(file))
+    assert said in minitik.refused("upload", str(file), code=code)
     assert scene.rows("SELECT 1 FROM contents") == []
 
 

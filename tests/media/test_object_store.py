@@ -1,5 +1,6 @@
 """The bucket: what is signed, what its failures become."""
 
+import socket
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -194,3 +195,18 @@ def test_a_shown_url_reads_the_object_and_is_kept(store: ObjectStore) -> None:
     changing = {"X-Amz-Date", "X-Amz-Signature"}
     assert all(ours[name] == theirs[name] for name in ours.keys() - changing)
     assert url.partition("?")[0] == store.presign_get(key).partition("?")[0]
+
+
+@pytest.mark.timeout(20)
+def test_whoever_only_asks_waits_for_its_patience_and_no_longer() -> None:
+    """A bucket that takes connections and says nothing must not hold `/readyz` or `doctor` up."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        store = ObjectStore(
+            bucket="videos",
+            endpoint_url=f"http://127.0.0.1:{hole.getsockname()[1]}",
+            access_key_id=SecretStr("key"),
+            secret_access_key=SecretStr("secret"),
+            patience=0.2,
+        )
+        with pytest.raises(DependencyDownError, match="ReadTimeoutError"):
+            store.check()

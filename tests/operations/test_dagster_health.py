@@ -1,5 +1,6 @@
 """Dagster under examination, on a real instance."""
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 from dagster._daemon.types import DaemonHeartbeat
+from pydantic import SecretStr
 
 from minitik_dagster.operations.findings import Finding
 from minitik_dagster.resources.dagster_health import look, stuck_runs
@@ -45,3 +47,15 @@ def test_a_daemon_is_missed_until_it_beats(home: Path, instance: DagsterInstance
 def test_a_home_without_its_file_is_said(tmp_path: Path) -> None:
     assert _looked(tmp_path)["dagster"].level == "red"
     assert list(look(Settings())) == []
+
+
+@pytest.mark.timeout(30)
+def test_a_storage_that_says_nothing_is_red_and_holds_nobody_up(home: Path) -> None:
+    """Dagster itself would wait for ever; what hangs is not asked for either."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        url = f"postgresql://me:hunter2@127.0.0.1:{hole.getsockname()[1]}/dagster"
+        settings = Settings(dagster_home=str(home), dagster_postgres_url=SecretStr(url))
+        [found] = look(settings)
+        assert (found.check, found.level) == ("dagster storage", "red")
+        assert "DAGSTER_POSTGRES_URL" in found.fix
+        assert "hunter2" not in found.detail

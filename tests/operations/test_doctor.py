@@ -218,6 +218,20 @@ def test_a_secret_that_the_platform_refuses_is_found_by_a_harmless_call(
     assert levels["app instagram"] == "green"
 
 
+def test_an_address_that_alerts_cannot_be_sent_to_is_told_by_its_number() -> None:
+    """It would page nobody, and nobody would know; its text holds a credential."""
+    urls = SecretStr("json://127.0.0.1/hook nonsense://hunter2")
+    [told] = [
+        item
+        for item in variables(Settings(minitik_alert_urls=urls), {})
+        if item.check == "alert targets"
+    ]
+    assert (told.level, "number 2 of 2" in told.detail) == ("red", True)
+    assert "hunter2" not in told.detail + told.fix
+    well = variables(Settings(minitik_alert_urls=SecretStr("json://127.0.0.1/hook")), {})
+    assert "green" in {item.level for item in well if item.check == "alert targets"}
+
+
 @pytest.mark.parametrize(
     ("change", "level", "words"),
     [

@@ -88,7 +88,7 @@ def test_posts_in_quarantine_are_told_until_a_person_has_settled_them(
     )
     assert "no quarantine" in minitik.good("restore", "status").out
     assert "is not after" in minitik.refused(
-        "restore", "declare", "--since", until, "--until", since
+        "restore", "declare", "--since", until, "--until", since, code=2
     )
     # Its log line goes to standard error, where logs are configured.
     said = minitik("restore", "declare", "--since", since, "--until", until)

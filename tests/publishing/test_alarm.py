@@ -14,8 +14,14 @@ def _look(bench: Workbench) -> Change:
         return look(connection)
 
 
-def _waiting(bench: Workbench, *, wake_ago: timedelta, due_in: timedelta) -> str:
-    """A publication whose wake was reached that long ago."""
+def _waiting(
+    bench: Workbench,
+    *,
+    wake_ago: timedelta,
+    due_in: timedelta,
+    made_ago: timedelta = timedelta(hours=1),
+) -> str:
+    """A publication that was made, and whose wake was reached, that long ago."""
     account = bench.add_account(Platform.YOUTUBE)
     now = bench.now()
     (publication,) = bench.schedule(
@@ -23,8 +29,15 @@ def _waiting(bench: Workbench, *, wake_ago: timedelta, due_in: timedelta) -> str
     )
     with bench.engine.begin() as connection:
         connection.execute(
-            text('UPDATE publications SET "prepareAt" = CAST(:at AS timestamp) WHERE id = :id'),
-            {"at": (now - wake_ago).replace(tzinfo=None), "id": publication},
+            text(
+                'UPDATE publications SET "prepareAt" = CAST(:at AS timestamp), '
+                '"createdAt" = CAST(:made AS timestamp) WHERE id = :id'
+            ),
+            {
+                "at": (now - wake_ago).replace(tzinfo=None),
+                "made": (now - made_ago).replace(tzinfo=None),
+                "id": publication,
+            },
         )
     return publication
 
@@ -32,6 +45,17 @@ def _waiting(bench: Workbench, *, wake_ago: timedelta, due_in: timedelta) -> str
 def test_nothing_is_raised_while_nothing_waits(workbench: Workbench) -> None:
     """What waits for less than a minute is no alarm: a run takes some ten seconds to begin."""
     _waiting(workbench, wake_ago=timedelta(seconds=30), due_in=timedelta(hours=1))
+    assert _look(workbench) is Change.NONE
+
+
+def test_a_post_scheduled_with_little_notice_has_not_waited_yet(workbench: Workbench) -> None:
+    """Its wake lies before its own making: each of them would page an operator for nothing."""
+    _waiting(
+        workbench,
+        wake_ago=timedelta(minutes=9),
+        due_in=timedelta(minutes=1),
+        made_ago=timedelta(seconds=5),
+    )
     assert _look(workbench) is Change.NONE
 
 

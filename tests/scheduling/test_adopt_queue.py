@@ -272,7 +272,7 @@ def test_old_keys_are_forgotten_only_when_told_and_the_queue_stays_paused(
     pending(old, bull)
     bull.client.set("bull:analytics:meta", "x")
     bull.client.set("mine", "x")
-    with pytest.raises(StateConflictError, match="minitik adopt --yes"):
+    with pytest.raises(StateConflictError, match="has not been adopted; first: minitik adopt"):
         forget(old.engine, bull.url)
     adopt(old.engine, bull.url)
     assert forgettable(old.engine, bull.url)["analytics"] == 1

@@ -78,7 +78,8 @@ class Sandbox:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         host = headers.get("host", "")
-        if host_name(host) not in self.hosts:
+        named = sum(name == b"host" for name, _ in scope["headers"])
+        if named != 1 or host_name(host) not in self.hosts:
             told = "the sandbox answers on loopback, and by the names in MINITIK_ALLOWED_HOSTS"
             await _send(send, json_reply(403, {"error": told}))
             return
