@@ -36,6 +36,8 @@ _OURS_IN_MONGO: Final = frozenset(
         names.PARTITIONS,
     }
 )
+# A page of a large bucket takes its time; one that says nothing is told, not waited for.
+_STORE_SECONDS: Final = 10.0
 _PREFIXES: Final = ("content/", "thumbnails/", "exports/")
 
 
@@ -186,7 +188,7 @@ def _s3(connection: Connection, settings: Settings) -> Iterator[Item]:
     if not settings.aws_s3_bucket:
         yield Item("s3", "everything", 0, Fate.UNKNOWN, "AWS_S3_BUCKET is not set")
         return
-    store = ObjectStore.from_settings(settings, patience=_SECONDS)
+    store = ObjectStore.from_settings(settings, patience=_STORE_SECONDS)
     there = {item.key: item.size for prefix in _PREFIXES for item in list_objects(store, prefix)}
     asked = {row.key: row for row in connection.execute(text(queries.MEDIA))}
     present = [key for key in asked if key in there]
