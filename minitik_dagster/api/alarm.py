@@ -19,7 +19,7 @@ LOOK_EVERY: Final = timedelta(seconds=15)
 class AlarmWatch(Work):
     """Looks every 15 s."""
 
-    name = "alarm"
+    name, defect = "alarm", "alarm.defect"
     down, back = "alarm.blind", "alarm.sees_again"
 
     def __init__(self, state: ApiState) -> None:

@@ -21,13 +21,14 @@ Ending = Callable[[], bool]
 
 
 class Work(ABC):
-    """One piece of work. `name` begins its lines in the log: `<name>.defect` for example.
+    """One piece of work. `name` is its thread's; `defect` is the line about a fault of ours.
 
     `first` is the pause before the first turn, `every` the one after each. `down` and `back` are the
     lines about a database that is away and is back; None where others tell it.
     """
 
     name: str
+    defect: str
     every: timedelta
     first: timedelta = timedelta(0)
     down: str | None = None
@@ -85,7 +86,7 @@ class Background:
             self._down = True
         except Exception:
             # A defect of ours must not end the work silently.
-            _log.exception(f"{work.name}.defect")
+            _log.exception(work.defect)
         else:
             if self._down and work.back is not None:
                 _log.warning(work.back)

@@ -21,7 +21,7 @@ class DatabaseWatch(Work):
     A preview tells nothing; whether it is one is remembered from when the database was there.
     """
 
-    name = "database"
+    name, defect = "database", "database.defect"
 
     def __init__(self, state: ApiState, away: DatabaseAway | None = None) -> None:
         self._state = state

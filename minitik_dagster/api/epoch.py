@@ -17,7 +17,7 @@ class EpochWatch(Work):
     What is down is told by the dispatchers and the alarm; this watch goes on in silence.
     """
 
-    name = "epoch"
+    name, defect = "epoch", "epoch.defect"
     # Before the alarm's first look, which would take a long stop of everything for a bucket that is away.
     first = timedelta(seconds=5)
     every = epochs.EVERY

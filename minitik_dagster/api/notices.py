@@ -26,7 +26,7 @@ class NoticePost(Work):
     deployment that the database belongs to.
     """
 
-    name = "notices"
+    name, defect = "notices", "notices.defect"
     down, back = "notices.database_down", "notices.database_back"
 
     def __init__(self, state: ApiState) -> None:

@@ -20,7 +20,7 @@ _SWEEPS_BETWEEN_REMINDERS: Final = 12  # a minute
 class PushPost(Work):
     """Sends what waits for browsers; what it leaves under way is sent again by whoever comes next."""
 
-    name = "push"
+    name, defect = "push", "push.defect"
     down, back = "push.database_down", "push.database_back"
 
     def __init__(self, state: ApiState) -> None:

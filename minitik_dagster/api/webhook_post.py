@@ -20,7 +20,7 @@ class WebhookPost(Work):
     database that is away.
     """
 
-    name = "webhooks"
+    name, defect = "webhooks", "webhooks.defect"
     every = timedelta(seconds=5)
 
     def __init__(self, state: ApiState) -> None:

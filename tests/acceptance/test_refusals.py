@@ -26,7 +26,13 @@ def refusal(arguments: list[str], **environment: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("option", ["port", "dagster_port", "sandbox_port"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "port",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("dagster_port", "sandbox_port")),
+    ],
+)
 def test_a_taken_port_is_named_with_the_option_that_changes_it(
     option: str, servers_folder: Path, tmp_path: Path
 ) -> None:

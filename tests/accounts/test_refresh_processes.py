@@ -45,6 +45,7 @@ def _nudge(account: str, ready: Barrier, got: "multiprocessing.Queue[str]") -> N
     got.put(str(asyncio.run(refresh_one(settings, account))))
 
 
+@pytest.mark.slow
 def test_fifty_processes_ask_the_platform_once(scene: AccountScene) -> None:
     """All get the one new token, and the account stays connected."""
     account = scene.account(Platform.TIKTOK)

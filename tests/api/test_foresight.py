@@ -180,7 +180,7 @@ def test_instagrams_quota_is_asked_only_for_what_is_due_within_a_day(
     [
         {"kind": "drop-before"},
         {"kind": "status", "status": 503},
-        {"kind": "delay-before", "delayMs": 20_000},
+        pytest.param({"kind": "delay-before", "delayMs": 20_000}, marks=pytest.mark.slow),
         {"kind": "throttle"},
     ],
     ids=lambda fault: fault["kind"],

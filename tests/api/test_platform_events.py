@@ -224,6 +224,7 @@ def test_deliveries_of_one_event_at_once_make_one_row_and_one_effect(
     assert len(scene.rows(STORED)) == 1
 
 
+@pytest.mark.slow
 def test_a_delivery_that_cannot_be_handled_now_stores_nothing_and_comes_true_when_sent_again(
     tiktok: Caller, scene: Scene, account: str
 ) -> None:

@@ -107,6 +107,7 @@ def _stored(toll: Toll, scene: Scene, content_id: str, folder: Path) -> bytes:
     return Path(folder, "s3", "videos", str(row["key"])).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_upload_killed_twice_goes_on_and_sends_less_than_three_parts_again(
     environment: dict[str, str], toll: Toll, scene: Scene, tmp_path: Path
 ) -> None:

@@ -225,6 +225,7 @@ def test_every_odd_request_gets_its_clear_answer(api: httpx.Client, scene: Scene
     _still_up(api)
 
 
+@pytest.mark.slow
 def test_files_that_take_long_do_not_keep_other_requests_waiting(
     api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def test_a_worker_beyond_the_bound_is_refused_before_it_claims(
     assert found == 0
 
 
+@pytest.mark.slow
 def test_a_worker_within_the_bound_reports_its_skew_and_keeps_the_databases_instant(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

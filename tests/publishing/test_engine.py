@@ -31,7 +31,7 @@ def only(bench: Workbench, ids: list[str]) -> Publication:
     return row
 
 
-@pytest.mark.parametrize("size", [300_000, 11_500_000])
+@pytest.mark.parametrize("size", [pytest.param(300_000, marks=pytest.mark.slow), 11_500_000])
 def test_a_post_goes_live_on_all_three_platforms_at_its_instant(
     workbench: Workbench, size: int
 ) -> None:
@@ -55,6 +55,7 @@ def test_a_post_goes_live_on_all_three_platforms_at_its_instant(
     assert summary["lateness_ms"]["count"] == 3
 
 
+@pytest.mark.slow
 def test_the_content_and_the_job_are_done_when_all_publications_are(workbench: Workbench) -> None:
     """Roll-up: PUBLISHED and COMPLETED only once every publication is live."""
     accounts = [(workbench.add_account(platform), platform) for platform in ALL]
@@ -72,6 +73,7 @@ def test_the_content_and_the_job_are_done_when_all_publications_are(workbench: W
     assert (content, job) == ("PUBLISHED", "COMPLETED")
 
 
+@pytest.mark.slow
 def test_every_step_is_in_the_ledger_and_only_the_commit_can_publish(workbench: Workbench) -> None:
     """Written ahead and ended: no step is open afterwards, one commit succeeded."""
     account = workbench.add_account(Platform.TIKTOK)

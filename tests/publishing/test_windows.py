@@ -30,6 +30,7 @@ def _tick(cursor: str | None) -> tuple[list[AssetMaterialization], str | None]:
     return events, result.cursor
 
 
+@pytest.mark.slow
 def test_a_resident_dispatchers_window_is_shown_once(workbench: Workbench) -> None:
     """What the dispatcher did stands in the asset as a run's work does."""
     account = workbench.add_account(Platform.YOUTUBE)

@@ -148,6 +148,7 @@ def test_a_failed_post_is_told_with_its_reason(sandbox: SandboxProcess, receiver
     assert (content["publish_id"], content["reason"]) == (publish_id, "file_format_check_failed")
 
 
+@pytest.mark.slow
 def test_events_come_again_until_they_are_taken_and_in_copies_and_out_of_order_as_asked(
     sandbox: SandboxProcess, receiver: Receiver
 ) -> None:
