@@ -5,6 +5,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from dagster import AssetMaterialization, DagsterInstance, SensorResult, build_sensor_context
 from sqlalchemy import text
 
