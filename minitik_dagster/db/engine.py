@@ -8,6 +8,7 @@ PgBouncer documentation, "Features").
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -72,19 +73,30 @@ def libpq_url(text: str) -> str:
     return target.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _connect_args(target: DatabaseTarget, *, prepared: bool = False) -> dict[str, Any]:
+def _session_settings(idle_in_transaction: timedelta | None = None) -> dict[str, int]:
+    if idle_in_transaction is None:
+        return _SESSION_SETTINGS
+    milliseconds = idle_in_transaction // timedelta(milliseconds=1)
+    return {**_SESSION_SETTINGS, "idle_in_transaction_session_timeout": milliseconds}
+
+
+def _connect_args(
+    target: DatabaseTarget, settings: dict[str, int], *, prepared: bool = False
+) -> dict[str, Any]:
     prepare = PREPARE_AFTER if prepared and not target.pooled else None
     arguments: dict[str, Any] = {"prepare_threshold": prepare}
     if not target.pooled:
-        options = " ".join(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items())
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         if target.schema:
             options += f' -c search_path="{target.schema}"'
         arguments["options"] = options
     return arguments
 
 
-def _set_local_per_transaction(engine: Engine, target: DatabaseTarget) -> None:
-    statements = [f"SET LOCAL {name} = {value}" for name, value in _SESSION_SETTINGS.items()]
+def _set_local_per_transaction(
+    engine: Engine, target: DatabaseTarget, settings: dict[str, int]
+) -> None:
+    statements = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
     if target.schema:
         quoted = target.schema.replace('"', '""')
         statements.append(f'SET LOCAL search_path = "{quoted}"')
@@ -129,14 +141,14 @@ def make_engine(
         target.url,
         pool_size=min(pool_size, target.connection_limit or pool_size),
         max_overflow=0 if target.connection_limit else max_overflow,
-        connect_args=_connect_args(target, prepared=prepared),
+        connect_args=_connect_args(target, _session_settings(), prepared=prepared),
         # An error's text names the statement; its values may be a person's or sealed.
         hide_parameters=True,
     )
     _ping_after_idling(engine)
     if target.pooled:
         engine.update_execution_options(**{_POOLED: True})
-        _set_local_per_transaction(engine, target)
+        _set_local_per_transaction(engine, target, _session_settings())
     return engine
 
 
@@ -153,23 +165,29 @@ def reading(engine: Engine) -> Engine:
 
 
 def make_async_engine(
-    database_url: str, *, pool_size: int = 8, pool_timeout: float = 30.0
+    database_url: str,
+    *,
+    pool_size: int = 8,
+    pool_timeout: float = 30.0,
+    idle_in_transaction: timedelta | None = None,
 ) -> AsyncEngine:
     """Make an engine for the asyncio dispatcher. Nothing connects before its first use.
 
-    `pool_timeout` is how many seconds a statement may wait for one of the connections.
+    `pool_timeout` is how many seconds a statement may wait for one of the connections;
+    `idle_in_transaction` how long a transaction may stand still before the server ends it (60 s).
     """
     target = parse_database_url(database_url)
+    settings = _session_settings(idle_in_transaction)
     engine = create_async_engine(
         target.url,
         pool_size=min(pool_size, target.connection_limit or pool_size),
         max_overflow=0,
         pool_timeout=pool_timeout,
         pool_pre_ping=False,
-        connect_args=_connect_args(target),
+        connect_args=_connect_args(target, settings),
         # An error's text names the statement; its values may be a person's or sealed.
         hide_parameters=True,
     )
     if target.pooled:
-        _set_local_per_transaction(engine.sync_engine, target)
+        _set_local_per_transaction(engine.sync_engine, target, settings)
     return engine

@@ -324,7 +324,7 @@ class Dispatcher:
             await self.store.rows(
                 queries.END_DISPATCHER, owner=self.store.owner, summary=json.dumps(summary)
             )
-        _log.info("dispatcher.ended", dispatcher=self.store.owner, claimed=self.tally.claimed)
+        _log.info("dispatcher.ended", dispatcher=self.store.owner, claimed=summary["claimed"])
         return summary
 
 

@@ -51,6 +51,7 @@ from minitik_dagster.resilience.old_queue import OldQueueGuard
 from minitik_dagster.settings import Settings
 
 _log = structlog.get_logger(__name__)
+_IDLE_IN_TRANSACTION = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,14 @@ class _Lanes:
     work: AsyncEngine
 
     @classmethod
-    def of(cls, database_url: str) -> Self:
+    def of(cls, database_url: str, lease: timedelta) -> Self:
+        # A dispatcher that is stopped within a transaction holds its posts' rows, whatever their lease.
+        idle = max(lease, _IDLE_IN_TRANSACTION)
         return cls(
-            make_async_engine(database_url, pool_size=4),
-            make_async_engine(database_url, pool_size=8, pool_timeout=600),
+            make_async_engine(database_url, pool_size=4, idle_in_transaction=idle),
+            make_async_engine(
+                database_url, pool_size=8, pool_timeout=600, idle_in_transaction=idle
+            ),
         )
 
     async def dispose(self) -> None:
@@ -95,7 +100,7 @@ async def dispatch(
     if window is not None:
         policy = _with_window(policy, window)
     async with contextlib.AsyncExitStack() as stack:
-        lanes = _Lanes.of(settings.require_database_url())
+        lanes = _Lanes.of(settings.require_database_url(), policy.lease)
         stack.push_async_callback(lanes.dispose)
         instance = settings.minitik_instance or "default"
         await admit(lanes.control, settings, instance)

@@ -200,7 +200,7 @@ def all_well_again(day: Day, operator: Operator) -> None:
     seen(lambda: operator.ready() == (200, "ok"), "ready again")
     seen(lambda: operator.red() == set(), "no red line")
     seen(lambda: not open_alerts(operator), "no open alert", seconds=90)
-    posts = day.post(8)
+    posts = day.post(20)
     rows = day.wait(posts, live)
     assert max(lateness(rows)) < ON_TIME
     day.assert_public_once(posts)
@@ -219,7 +219,7 @@ def test_a_store_away_over_the_instant_is_told_and_costs_no_post(
 ) -> None:
     """Degraded, red with its fix, P2; what is prepared goes out on time; back by itself."""
     server: EmbeddedServer = getattr(day.town, name)
-    posts = day.post(10)
+    posts = day.post(20)
     day.wait(posts, prepared)
     server.kill()
     rows = day.wait(posts, live)
@@ -254,7 +254,7 @@ def test_postgresql_away_over_the_instant_is_told_and_sends_nothing_unrecorded(
     day: Day, operator: Operator
 ) -> None:
     """503, red, P1, one line from each command; held posts go out, once, when it is back."""
-    posts = day.post(8)
+    posts = day.post(20)
     day.wait(posts, prepared)
     day.town.postgres.kill()
     seen(lambda: operator.ready()[0] == 503, "not ready")
