@@ -284,8 +284,8 @@ def test_a_platform_away_over_the_instant_is_told_and_delays_no_other(
     """Its breaker opens and is told; the others are on time; it closes by itself and all is sent."""
     name = platform.value.lower()
     others = tuple(other for other in Platform if other is not platform)
-    its = [day.post(12, (platform,)) for _ in range(6)]
-    posts = day.post(12, others)
+    its = [day.post(20, (platform,)) for _ in range(6)]
+    posts = day.post(20, others)
     for one in (*its, posts):
         day.wait(one, prepared)
     day.platforms[platform].kill()
