@@ -24,7 +24,7 @@ DEAD = Settings(database_url=SecretStr("postgresql://nobody@127.0.0.1:1/nowhere"
 class _Asking(Work):
     """Asks a database one question a turn."""
 
-    name, every = "asking", timedelta(days=1)
+    name, every, defect = "asking", timedelta(days=1), "asking.defect"
     down, back = "asking.database_down", "asking.database_back"
 
     def __init__(self, engine: Engine) -> None:
@@ -40,7 +40,7 @@ class _Asking(Work):
 
 
 class _Broken(_Asking):
-    name = "broken"
+    name, defect = "broken", "broken.defect"
 
     def turn(self, _ending: Ending) -> None:
         self.taken.release()
