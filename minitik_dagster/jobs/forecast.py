@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from minitik_dagster.assets.forecast import everything_due_will_go_out, forecast
-from minitik_dagster.resources.deployment import why_idle
+from minitik_dagster.resources.deployment import run_unless_idle
 
 forecast_publications = define_asset_job(
     "forecast_publications",
@@ -31,7 +31,4 @@ forecast_publications = define_asset_job(
 )
 def forecast_daily() -> RunRequest | SkipReason:
     """Ask for a run, where this deployment may speak to the platforms."""
-    idle = why_idle()
-    if idle is not None:
-        return SkipReason(idle)
-    return RunRequest()
+    return run_unless_idle()

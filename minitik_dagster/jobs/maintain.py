@@ -12,7 +12,7 @@ from dagster import (
     schedule,
 )
 
-from minitik_dagster.resources.deployment import require_own_database, why_idle
+from minitik_dagster.resources.deployment import require_own_database, run_unless_idle
 from minitik_dagster.resources.settings import SettingsResource
 
 
@@ -61,7 +61,4 @@ def maintain() -> None:
 )
 def maintain_daily() -> RunRequest | SkipReason:
     """Ask for a run, where this deployment may change the database's media."""
-    idle = why_idle()
-    if idle is not None:
-        return SkipReason(idle)
-    return RunRequest()
+    return run_unless_idle()

@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from minitik_dagster.assets.account_health import account_health, account_health_checks
-from minitik_dagster.resources.deployment import why_idle
+from minitik_dagster.resources.deployment import run_unless_idle
 
 probe_accounts = define_asset_job(
     "probe_accounts",
@@ -31,7 +31,4 @@ probe_accounts = define_asset_job(
 )
 def probe_accounts_every_hour() -> RunRequest | SkipReason:
     """Ask for a run, where this deployment may speak to the platforms."""
-    idle = why_idle()
-    if idle is not None:
-        return SkipReason(idle)
-    return RunRequest()
+    return run_unless_idle()

@@ -11,7 +11,7 @@ from dagster import (
 )
 
 from minitik_dagster.assets.account_tokens import account_token_checks, account_tokens
-from minitik_dagster.resources.deployment import why_idle
+from minitik_dagster.resources.deployment import run_unless_idle
 
 refresh_tokens = define_asset_job(
     "refresh_tokens",
@@ -31,7 +31,4 @@ refresh_tokens = define_asset_job(
 )
 def refresh_tokens_every_5_minutes() -> RunRequest | SkipReason:
     """Ask for a run, where this deployment may speak to the platforms."""
-    idle = why_idle()
-    if idle is not None:
-        return SkipReason(idle)
-    return RunRequest()
+    return run_unless_idle()

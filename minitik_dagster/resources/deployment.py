@@ -1,5 +1,6 @@
 """Whether Dagster does anything here of its own accord: not beside the deployment that owns the database."""
 
+from dagster import RunRequest, SkipReason
 from sqlalchemy.exc import DBAPIError
 
 from minitik_dagster.db.instance import not_ours, require_ours
@@ -24,6 +25,12 @@ def why_idle() -> str | None:
     except DBAPIError:
         return None
     return reason and f"{reason}: this deployment does nothing of its own accord"
+
+
+def run_unless_idle() -> RunRequest | SkipReason:
+    """Ask for a plain run, where this deployment does anything of its own accord."""
+    idle = why_idle()
+    return RunRequest() if idle is None else SkipReason(idle)
 
 
 def require_own_database() -> None:
